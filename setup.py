@@ -18,7 +18,9 @@ PACKAGE = "pyln_fast._ext"
 LIBRARY = "liblnfast.so"
 
 # Every binding of the package, by name: a file that an sdist forgot must fail the build, not the import.
-BINDING_NAMES = ("_core",)
+BINDING_NAMES = (  # fmt: skip
+    "_core",
+)
 
 C_FLAGS = [
     "-std=c11",

@@ -1,7 +1,8 @@
 """Whose fault an error is, and what follows from it.
 
-The type says whose: `LocalError` is the caller's (refused, nothing changed), `RemoteError` the peer's (its `consequence`
-says what BOLT 2 wants), `DecodeError` the bytes'. Our own faults are assertions. Figures are attributes, never secrets.
+The type says whose: `LocalError` is the caller's (refused, nothing changed), `RemoteError` the peer's (its
+`consequence` says what BOLT 2 wants), `DecodeError` the bytes'. Our own faults are assertions. Figures are attributes,
+never secrets.
 """
 
 from __future__ import annotations

@@ -130,6 +130,6 @@ def short_channel_id_str(scid: ShortChannelId) -> str:
 
 
 def channel_id_v1(funding: OutPoint) -> ChannelId:
-    """BOLT 2, Definition of channel_id: the funding txid with the output index exclusive-ored into its last two bytes."""
+    """BOLT 2, Definition of channel_id: the funding txid, the output index exclusive-ored into its last two bytes."""
     tail = int.from_bytes(funding.txid[30:], "big") ^ funding.vout
     return ChannelId(funding.txid[:30] + tail.to_bytes(2, "big"))

@@ -85,7 +85,35 @@ LNF_API const char *lnf_secp_error(void);
 
 /* ---- sha256: SHA-256, HMAC, HKDF -------------------------------------------------------------------------------- */
 
+typedef struct {
+    uint32_t state[8];
+    uint64_t bytes;
+    unsigned char buffer[64];
+} lnf_sha256_ctx;
+
+LNF_API void lnf_sha256_init(lnf_sha256_ctx *ctx);
+LNF_API void lnf_sha256_update(lnf_sha256_ctx *ctx, const unsigned char *data, size_t len);
+LNF_API void lnf_sha256_final(unsigned char *out32, lnf_sha256_ctx *ctx);
+LNF_API void lnf_sha256(unsigned char *out32, const unsigned char *data, size_t len);
+/* SHA-256 of the SHA-256. */
+LNF_API void lnf_sha256d(unsigned char *out32, const unsigned char *data, size_t len);
+LNF_API void lnf_hmac_sha256(unsigned char *out32, const unsigned char *key, size_t key_len, const unsigned char *data,
+                             size_t len);
+/* RFC 5869 with SHA-256 and an empty info, 64 bytes of output: all that BOLT 8 uses. */
+LNF_API void lnf_hkdf_sha256(unsigned char *out64, const unsigned char *salt, size_t salt_len, const unsigned char *ikm,
+                             size_t ikm_len);
+
 /* ---- chacha: ChaCha20, Poly1305, AEAD --------------------------------------------------------------------------- */
+
+/* out = in XOR the keystream of RFC 8439 from block `counter` on; in may be out, or NULL for the bare keystream. */
+LNF_API void lnf_chacha20_xor(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *key32,
+                              const unsigned char *nonce12, uint32_t counter);
+/* RFC 8439 AEAD. out has len + 16 bytes; in may be out. */
+LNF_API void lnf_aead_encrypt(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *ad, size_t ad_len,
+                              const unsigned char *key32, const unsigned char *nonce12);
+/* in has len + 16 bytes, out has len. Returns 0 (and zeroes out) if the tag does not match. */
+LNF_API int lnf_aead_decrypt(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *ad, size_t ad_len,
+                             const unsigned char *key32, const unsigned char *nonce12);
 
 /* ---- noise: BOLT 8 ---------------------------------------------------------------------------------------------- */
 

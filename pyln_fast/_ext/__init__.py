@@ -1,4 +1,4 @@
-"""The built C core. Importing it joins liblnfast to the libsecp256k1 inside coincurve and checks every function of it."""
+"""The built C core. Importing it joins liblnfast to the libsecp256k1 inside coincurve and checks every function."""
 
 import os
 

@@ -1,0 +1,1 @@
+"""Transactions of BOLT 3: keys, scripts, fees, commitments, claims. Pure functions over the C core."""
