@@ -18,9 +18,7 @@ PACKAGE = "pyln_fast._ext"
 LIBRARY = "liblnfast.so"
 
 # Every binding of the package, by name: a file that an sdist forgot must fail the build, not the import.
-BINDING_NAMES = (  # fmt: skip
-    "_core",
-)
+BINDING_NAMES = ("_core",)
 
 C_FLAGS = [
     "-std=c11",
