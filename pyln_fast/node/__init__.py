@@ -1,0 +1,1 @@
+"""The node: one object without I/O that joins channels, chain, payments, wallet and journal."""

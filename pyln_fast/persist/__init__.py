@@ -1,0 +1,1 @@
+"""Stores: what makes a batch durable. Used by runtime/ and testing/ only."""
