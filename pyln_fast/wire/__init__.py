@@ -1,0 +1,1 @@
+"""Messages as values, and their bytes (BOLTs 1, 2, 4 and 7)."""
