@@ -18,7 +18,10 @@ PACKAGE = "pyln_fast._ext"
 LIBRARY = "liblnfast.so"
 
 # Every binding of the package, by name: a file that an sdist forgot must fail the build, not the import.
-BINDING_NAMES = ("_core",)
+BINDING_NAMES = (
+    "_core",
+    "_noise",
+)
 
 C_FLAGS = [
     "-std=c11",
@@ -37,6 +40,7 @@ def bindings() -> list[Extension]:
     missing = [name for name in BINDING_NAMES if not (BINDINGS / f"{name}.pyx").is_file()]
     if missing:
         raise SystemExit(f"setup.py: ext/cython/{missing[0]}.pyx is missing: this source tree is incomplete")
+    shared = sorted(str(path.relative_to(ROOT)) for path in BINDINGS.glob("*.pxd"))
     return [
         Extension(
             f"{PACKAGE}.{name}",
@@ -44,7 +48,7 @@ def bindings() -> list[Extension]:
             include_dirs=["ext/include"],
             libraries=["lnfast"],
             extra_link_args=["-Wl,-rpath,$ORIGIN"],
-            depends=["ext/include/lnfast.h", "ext/cython/lnf.pxd"],
+            depends=["ext/include/lnfast.h", *shared],
         )
         for name in BINDING_NAMES
     ]

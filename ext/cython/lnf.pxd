@@ -1,5 +1,5 @@
 # The only `cdef extern from "lnfast.h"` of the package: every binding cimports from here.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "lnfast.h" nogil:
     # secp
@@ -25,6 +25,37 @@ cdef extern from "lnfast.h" nogil:
                          size_t ad_len, const unsigned char *key32, const unsigned char *nonce12)
 
     # noise
+    ctypedef struct lnf_noise_handshake:
+        pass
+    ctypedef struct lnf_noise_cipher:
+        int32_t body_len
+    ctypedef enum lnf_noise_error:
+        LNF_NOISE_OK
+    enum:
+        LNF_NOISE_ACT_ONE_BYTES
+        LNF_NOISE_ACT_TWO_BYTES
+        LNF_NOISE_ACT_THREE_BYTES
+        LNF_NOISE_HEADER_BYTES
+        LNF_NOISE_TAG_BYTES
+        LNF_NOISE_MAX_MESSAGE_BYTES
+        LNF_NOISE_OVERHEAD_BYTES
+    int lnf_noise_initiate(lnf_noise_handshake *handshake, unsigned char *act_one50,
+                           const unsigned char *ephemeral_secret32, const unsigned char *static_secret32,
+                           const unsigned char *their_static33)
+    int lnf_noise_respond(lnf_noise_handshake *handshake, const unsigned char *ephemeral_secret32,
+                          const unsigned char *static_secret32)
+    int lnf_noise_act_two(unsigned char *act_two50, lnf_noise_error *error, lnf_noise_handshake *handshake,
+                          const unsigned char *act_one50)
+    int lnf_noise_act_three(unsigned char *act_three66, lnf_noise_cipher *send, lnf_noise_cipher *receive,
+                            lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_two50)
+    int lnf_noise_finish(unsigned char *their_static33, lnf_noise_cipher *send, lnf_noise_cipher *receive,
+                         lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_three66)
+    void lnf_noise_encrypt(unsigned char *out, lnf_noise_cipher *send, const unsigned char *const *messages,
+                           const size_t *lens, size_t n)
+    int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consumed, lnf_noise_cipher *receive,
+                          const unsigned char *inp, size_t len, size_t out_size, size_t max_messages)
+    void lnf_noise_wipe_handshake(lnf_noise_handshake *handshake)
+    void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher)
 
     # onion
 

@@ -117,6 +117,69 @@ LNF_API int lnf_aead_decrypt(unsigned char *out, const unsigned char *in, size_t
 
 /* ---- noise: BOLT 8 ---------------------------------------------------------------------------------------------- */
 
+/* A handshake in progress. Each act takes one call; a call that returns 0 wipes it, and only a new one can follow. */
+typedef struct {
+    unsigned char hash32[32], chaining_key32[32], temporary_key32[32];
+    unsigned char ephemeral_secret32[32], static_secret32[32], their_ephemeral33[33];
+} lnf_noise_handshake;
+
+/* One direction of an established connection. */
+typedef struct {
+    unsigned char key32[32], chaining_key32[32];
+    uint64_t nonce;
+    int32_t body_len; /* receiving: of the frame whose header was decrypted already, or -1 if a header comes next */
+} lnf_noise_cipher;
+
+/* Why an act was refused. */
+typedef enum {
+    LNF_NOISE_OK = 0,
+    LNF_NOISE_BAD_VERSION = 1,
+    LNF_NOISE_BAD_PUBKEY = 2,
+    LNF_NOISE_BAD_TAG = 3,
+    LNF_NOISE_BAD_CIPHERTEXT = 4 /* act three: the tag of the encrypted static key */
+} lnf_noise_error;
+
+#define LNF_NOISE_ACT_ONE_BYTES 50
+#define LNF_NOISE_ACT_TWO_BYTES 50
+#define LNF_NOISE_ACT_THREE_BYTES 66
+#define LNF_NOISE_HEADER_BYTES 18
+#define LNF_NOISE_TAG_BYTES 16
+#define LNF_NOISE_MAX_MESSAGE_BYTES 65535
+/* What encryption adds to a message: the encrypted length and two tags. */
+#define LNF_NOISE_OVERHEAD_BYTES 34
+
+/* The initiator's start: writes act one. Returns 0 if a key is not valid. */
+LNF_API int lnf_noise_initiate(lnf_noise_handshake *handshake, unsigned char *act_one50,
+                               const unsigned char *ephemeral_secret32, const unsigned char *static_secret32,
+                               const unsigned char *their_static33);
+/* The responder's start. Returns 0 if a key is not valid. */
+LNF_API int lnf_noise_respond(lnf_noise_handshake *handshake, const unsigned char *ephemeral_secret32,
+                              const unsigned char *static_secret32);
+/* The responder reads act one and writes act two. */
+LNF_API int lnf_noise_act_two(unsigned char *act_two50, lnf_noise_error *error, lnf_noise_handshake *handshake,
+                              const unsigned char *act_one50);
+/* The initiator reads act two, writes act three and has both ciphers. The handshake is wiped. */
+LNF_API int lnf_noise_act_three(unsigned char *act_three66, lnf_noise_cipher *send, lnf_noise_cipher *receive,
+                                lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_two50);
+/* The responder reads act three, learns who the initiator is and has both ciphers. The handshake is wiped. */
+LNF_API int lnf_noise_finish(unsigned char *their_static33, lnf_noise_cipher *send, lnf_noise_cipher *receive,
+                             lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_three66);
+
+/* Encrypts n messages into one string of frames, rotating the key where BOLT 8 says so. out has the sum of the lengths
+ * plus n * LNF_NOISE_OVERHEAD_BYTES bytes and overlaps no message; no length is above LNF_NOISE_MAX_MESSAGE_BYTES. */
+LNF_API void lnf_noise_encrypt(unsigned char *out, lnf_noise_cipher *send, const unsigned char *const *messages,
+                               const size_t *lens, size_t n);
+/* Decrypts the whole frames that `in` starts with, at most max_messages of them and at most out_size bytes of plaintext
+ * (which is at least LNF_NOISE_MAX_MESSAGE_BYTES, so that there is always progress). The plaintexts stand one after another in out, their lengths in lens, their
+ * number in *n. *consumed bytes of in are done with; the rest is a part of a frame, or more than there was room for.
+ * The caller gives it again with what follows it; after a header, receive->body_len + 16 bytes are needed to go on.
+ * Returns 0 at a tag that does not match, with the messages before it as above; the cipher is wiped and never used again.
+ * out does not overlap in. */
+LNF_API int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consumed, lnf_noise_cipher *receive,
+                              const unsigned char *in, size_t len, size_t out_size, size_t max_messages);
+LNF_API void lnf_noise_wipe_handshake(lnf_noise_handshake *handshake);
+LNF_API void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher);
+
 /* ---- onion: BOLT 4 ---------------------------------------------------------------------------------------------- */
 
 /* ---- keys: BOLT 3 key derivation, shachain ---------------------------------------------------------------------- */
