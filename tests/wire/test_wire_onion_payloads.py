@@ -14,7 +14,11 @@ from pyln_fast.wire.onion_payloads import (
 )
 
 POINT = b"\x03" + bytes(31) + b"\x01"
+KEYSEND = 5482373484
 U64 = st.integers(0, 2**64 - 1)
+
+
+CUSTOM_TYPES = st.integers(65536, 2**64 - 1).filter(lambda tlv_type: tlv_type != KEYSEND)
 
 
 def bytes_of(size: int) -> st.SearchStrategy[bytes]:
@@ -32,7 +36,7 @@ PAYLOADS = st.builds(
     payment_metadata=st.none() | st.binary(max_size=300),
     total_amount_msat=st.none() | U64,
     keysend_preimage=st.none() | bytes_of(32).map(PaymentPreimage),
-    custom_tlvs=st.dictionaries(st.integers(65536, 2**64 - 1), st.binary(max_size=20), max_size=3).map(
+    custom_tlvs=st.dictionaries(CUSTOM_TYPES, st.binary(max_size=20), max_size=3).map(
         lambda records: tuple(sorted(records.items()))
     ),
 )
@@ -95,6 +99,12 @@ def test_the_error_names_type_and_offset(raw: str, tlv_type: int, offset: int) -
     with pytest.raises(BadOnionPayload) as caught:
         decode_payload(bytes.fromhex(raw))
     assert (caught.value.tlv_type, caught.value.offset) == (tlv_type, offset)
+
+
+def test_a_custom_record_has_a_type_of_its_own() -> None:
+    for records in (((65535, b""),), ((KEYSEND, b""),), ((65536, b""), (65536, b""))):
+        with pytest.raises(AssertionError):
+            encode_payload(OnionPayload(custom_tlvs=records))
 
 
 def test_secrets_do_not_print() -> None:
