@@ -21,6 +21,7 @@ LIBRARY = "liblnfast.so"
 BINDING_NAMES = (
     "_core",
     "_noise",
+    "_scan",
 )
 
 C_FLAGS = [

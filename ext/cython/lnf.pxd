@@ -68,3 +68,30 @@ cdef extern from "lnfast.h" nogil:
     # commitment
 
     # watchset and block
+    ctypedef struct lnf_watchset:
+        pass
+    ctypedef struct lnf_block_hit:
+        unsigned char txid32[32]
+        uint32_t tx_index
+        uint32_t tx_offset
+        uint32_t tx_len
+        uint32_t kind
+        uint32_t index
+    enum:
+        LNF_HIT_OUTPOINT
+        LNF_HIT_SCRIPT
+        LNF_HIT_JOINED
+    lnf_watchset *lnf_watchset_create(const unsigned char *seed32)
+    void lnf_watchset_destroy(lnf_watchset *set)
+    int lnf_watchset_add_outpoint(lnf_watchset *set, const unsigned char *outpoint36)
+    int lnf_watchset_add_script(lnf_watchset *set, const unsigned char *script, size_t script_len)
+    int lnf_watchset_remove_outpoint(lnf_watchset *set, const unsigned char *outpoint36)
+    int lnf_watchset_remove_script(lnf_watchset *set, const unsigned char *script, size_t script_len)
+    uint32_t lnf_watchset_count_outpoint(const lnf_watchset *set, const unsigned char *outpoint36)
+    uint32_t lnf_watchset_count_script(const lnf_watchset *set, const unsigned char *script, size_t script_len)
+    size_t lnf_watchset_size(const lnf_watchset *set)
+    int lnf_block_scan(unsigned char *hash32, lnf_block_hit *hits, size_t *n_hits, size_t max_hits,
+                       const lnf_watchset *set, const unsigned char *block, size_t block_len)
+    int lnf_block_check_header(unsigned char *hash32, const unsigned char *header80, const unsigned char *prev32,
+                               uint32_t limit_bits)
+    int lnf_block_check_merkle_root(const unsigned char *block, size_t block_len)

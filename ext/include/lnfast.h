@@ -192,6 +192,63 @@ LNF_API void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher);
 
 /* ---- watchset and block: what a block holds of what we watch ---------------------------------------------------- */
 
+/* A counted set of outpoints (36 bytes as an input has them: txid, then the index, little endian) and scripts (1 to
+ * LNF_MAX_SCRIPT bytes). Lookups may run in several threads at once, changes need the set to themselves. */
+typedef struct lnf_watchset lnf_watchset;
+
+#define LNF_MAX_SCRIPT 10000
+#define LNF_MAX_BLOCK 4000000
+
+/* The seed keys the hash, so that nobody can grind txids or scripts that collide in it. NULL if memory ran out. */
+LNF_API lnf_watchset *lnf_watchset_create(const unsigned char *seed32);
+LNF_API void lnf_watchset_destroy(lnf_watchset *set);
+/* Counts one more watcher. The table may grow here. Returns 0, and nothing has changed, if memory ran out or the script
+ * has a length that no script can be spent with. */
+LNF_API int lnf_watchset_add_outpoint(lnf_watchset *set, const unsigned char *outpoint36);
+LNF_API int lnf_watchset_add_script(lnf_watchset *set, const unsigned char *script, size_t script_len);
+/* Counts one watcher less; the last one takes the entry out. Returns 0 if there is none. */
+LNF_API int lnf_watchset_remove_outpoint(lnf_watchset *set, const unsigned char *outpoint36);
+LNF_API int lnf_watchset_remove_script(lnf_watchset *set, const unsigned char *script, size_t script_len);
+/* How many watch it: 0 if nobody does. */
+LNF_API uint32_t lnf_watchset_count_outpoint(const lnf_watchset *set, const unsigned char *outpoint36);
+LNF_API uint32_t lnf_watchset_count_script(const lnf_watchset *set, const unsigned char *script, size_t script_len);
+/* The number of different entries. */
+LNF_API size_t lnf_watchset_size(const lnf_watchset *set);
+
+enum {
+    LNF_HIT_OUTPOINT = 1, /* an input spends a watched outpoint */
+    LNF_HIT_SCRIPT = 2,   /* an output pays a watched script */
+    LNF_HIT_JOINED = 3    /* an input spends what an earlier hit of the same block brought in */
+};
+
+typedef struct {
+    unsigned char txid32[32];
+    uint32_t tx_index;
+    uint32_t tx_offset; /* of the transaction's first byte in the block */
+    uint32_t tx_len;
+    uint32_t kind;
+    uint32_t index; /* of the input or output */
+} lnf_block_hit;
+
+/* Walks a raw block once and reports, in the block's order, every input and output that the set watches. What a hit
+ * creates is watched for the rest of the block, since a child may confirm beside its parent: the output that paid a
+ * watched script, and every output of a transaction that spends something watched. The set itself stays as it is.
+ *
+ * *n_hits is the number of hits; the first max_hits of them are written, so a caller with too little room makes more and
+ * calls again. The block's hash goes to hash32. Returns 0 (hash and n_hits zeroed) if the bytes are not exactly one
+ * block as Bitcoin Core would read it (canonical counts, no transaction without inputs or outputs, no superfluous
+ * witness, nothing missing, nothing after it), or if memory ran out. Neither proof of work nor the merkle root is
+ * looked at. */
+LNF_API int lnf_block_scan(unsigned char *hash32, lnf_block_hit *hits, size_t *n_hits, size_t max_hits,
+                           const lnf_watchset *set, const unsigned char *block, size_t block_len);
+/* The hash of a header; 1 if it meets the header's own target, that target is positive and at most the one that
+ * limit_bits encodes, and the header links to prev32 (NULL: any). The hash is written in any case. */
+LNF_API int lnf_block_check_header(unsigned char *hash32, const unsigned char *header80, const unsigned char *prev32,
+                                   uint32_t limit_bits);
+/* 1 if the header's merkle root is that of the block's transactions and no level of the tree repeats a pair (such a
+ * block has the root of a shorter one). */
+LNF_API int lnf_block_check_merkle_root(const unsigned char *block, size_t block_len);
+
 #ifdef __cplusplus
 }
 #endif

@@ -6,6 +6,9 @@ from coincurve._libsecp256k1 import ffi, lib
 
 from pyln_fast._ext import _core
 
+HASH_SEED = os.urandom(32)
+"""Keys the hash tables of this process, so that nobody can grind keys that collide. No result depends on it."""
+
 
 def _join() -> None:
     names = ["secp256k1_" + name for name in _core.FUNCTIONS]
