@@ -5,6 +5,9 @@ from libc.stdint cimport uint32_t
 
 from buffers cimport any_bytes, bytes_of, new_bytes
 from lnf cimport (
+    LNF_CPU_AVX2,
+    LNF_CPU_AVX512,
+    LNF_CPU_SHA_NI,
     LNF_NOISE_ACT_ONE_BYTES,
     LNF_NOISE_ACT_THREE_BYTES,
     LNF_NOISE_ACT_TWO_BYTES,
@@ -16,6 +19,7 @@ from lnf cimport (
     lnf_aead_decrypt,
     lnf_aead_encrypt,
     lnf_chacha20_xor,
+    lnf_cpu_restrict,
     lnf_hkdf_sha256,
     lnf_hmac_sha256,
     lnf_noise_act_three,
@@ -36,6 +40,10 @@ from lnf cimport (
 
 MAX_MESSAGE_BYTES = LNF_NOISE_MAX_MESSAGE_BYTES
 ACT_BYTES = (LNF_NOISE_ACT_ONE_BYTES, LNF_NOISE_ACT_TWO_BYTES, LNF_NOISE_ACT_THREE_BYTES)
+
+CPU_SHA_NI = LNF_CPU_SHA_NI
+CPU_AVX2 = LNF_CPU_AVX2
+CPU_AVX512 = LNF_CPU_AVX512
 
 # Messages in one call of liblnfast: what an array on the stack holds.
 cdef enum:
@@ -265,3 +273,8 @@ def aead_decrypt(data, ad, key, nonce):
     if not lnf_aead_decrypt(data_of(out), start, size - LNF_NOISE_TAG_BYTES, ad_start, PyBytes_GET_SIZE(ad), key32, nonce12):
         raise ValueError("the tag does not match")
     return out
+
+
+def cpu_restrict(unsigned int allowed):
+    """For tests and benchmarks: the fast paths to take, as CPU_*. Returns those that this CPU has."""
+    return lnf_cpu_restrict(allowed)

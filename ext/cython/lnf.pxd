@@ -8,6 +8,13 @@ cdef extern from "lnfast.h" nogil:
     int lnf_init(const char **failed_name, const lnf_secp256k1 *functions, const unsigned char *seed32)
     const char *lnf_secp_error()
 
+    # cpu
+    enum:
+        LNF_CPU_SHA_NI
+        LNF_CPU_AVX2
+        LNF_CPU_AVX512
+    unsigned int lnf_cpu_restrict(unsigned int allowed)
+
     # sha256
     void lnf_sha256(unsigned char *out32, const unsigned char *data, size_t len)
     void lnf_sha256d(unsigned char *out32, const unsigned char *data, size_t len)

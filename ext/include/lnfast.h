@@ -83,6 +83,16 @@ LNF_API int lnf_init(const char **failed_name, const lnf_secp256k1 *functions, c
 /* The first message that a libsecp256k1 callback recorded in this process, or NULL. */
 LNF_API const char *lnf_secp_error(void);
 
+/* ---- cpu: the fast paths ---------------------------------------------------------------------------------------- */
+
+#define LNF_CPU_SHA_NI 1u /* SHA-256 */
+#define LNF_CPU_AVX2 2u   /* ChaCha20 and Poly1305 */
+#define LNF_CPU_AVX512 4u /* the same, with AVX-512 F and IFMA */
+
+/* For tests: take only the fast paths of this set, as far as the CPU has them, in every thread from now on. Returns the
+ * set that is taken; ~0u takes all. Every result is the same whatever the set. */
+LNF_API unsigned lnf_cpu_restrict(unsigned allowed);
+
 /* ---- sha256: SHA-256, HMAC, HKDF -------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -2,7 +2,7 @@
 #include <assert.h>
 
 #include "bytes.h"
-#include "lnfast.h"
+#include "chacha.h"
 #include "secp.h"
 
 /* BOLT 8, Lightning Message Key Rotation: a key encrypts 1000 times, which is 500 messages. */
@@ -194,52 +194,157 @@ void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher) {
 
 /* ---- transport -------------------------------------------------------------------------------------------------- */
 
-/* Counts one use of the key, and rotates it after its last. */
-static void advance(lnf_noise_cipher *cipher) {
+/* A header takes two blocks of keystream: the one-time key's and the length's. */
+#define HEADER_BLOCKS 2
+/* Bodies above this have their keystream made in place; only their first block is worth a place in a batch. */
+#define BATCHED_BODY_BYTES 512
+/* A header and a body of 320 bytes: one vector of AVX2. What we expect before we have seen a header. */
+#define EXPECTED_BODY_BYTES 320
+
+/* The keystream of consecutive nonces of one key: many frames' short pieces fill the vectors that one alone would not. */
+typedef struct {
+    lnf_chacha_batch batch;
+    size_t n_blocks, n_parts, blocks_used;
+    uint64_t first_nonce;
+    uint16_t first_block[LNF_CHACHA_BATCH], part_blocks[LNF_CHACHA_BATCH];
+    unsigned char stream[64 * LNF_CHACHA_BATCH];
+} keystream;
+
+static size_t body_blocks(size_t len) { return len <= BATCHED_BODY_BYTES ? 1 + (len + 63) / 64 : 1; }
+
+static void keystream_open(keystream *keys) {
+    keys->n_blocks = keys->n_parts = keys->blocks_used = 0;
+    keys->first_nonce = 0;
+}
+
+static void keystream_begin(keystream *keys, const lnf_noise_cipher *cipher) {
+    unsigned char nonce12[12];
+    encode_nonce(nonce12, 0);
+    lnf_chacha20_state(keys->batch.state, cipher->key32, nonce12, 0);
+    keys->n_blocks = keys->n_parts = 0;
+    keys->first_nonce = cipher->nonce;
+}
+
+/* The next nonce gets n blocks. Returns 0 if there is no room for them, or the key is at its end. */
+static int keystream_add(keystream *keys, size_t n) {
+    uint64_t nonce = keys->first_nonce + keys->n_parts;
+    if (nonce >= NONCES_PER_KEY || keys->n_blocks + n > LNF_CHACHA_BATCH) return 0;
+    keys->first_block[keys->n_parts] = (uint16_t)keys->n_blocks;
+    keys->part_blocks[keys->n_parts++] = (uint16_t)n;
+    for (size_t i = 0; i < n; i++) {
+        keys->batch.word12[keys->n_blocks] = (uint32_t)i;
+        keys->batch.word14[keys->n_blocks++] = (uint32_t)nonce;
+    }
+    return 1;
+}
+
+static void keystream_make(keystream *keys) {
+    /* The lanes that complete the last vector. */
+    for (size_t i = keys->n_blocks; i % 16 != 0; i++) keys->batch.word12[i] = keys->batch.word14[i] = 0;
+    lnf_chacha20_batch(keys->stream, &keys->batch, keys->n_blocks);
+    if (keys->n_blocks > keys->blocks_used) keys->blocks_used = keys->n_blocks;
+}
+
+static void keystream_wipe(keystream *keys) {
+    if (keys->blocks_used != 0) {
+        lnf_wipe(keys->stream, (keys->blocks_used + 15) / 16 * 16 * 64);
+        lnf_wipe(keys->batch.state, sizeof keys->batch.state);
+    }
+}
+
+/* The cipher's next nonce: its keystream, and in batch.state the state of its block 0. */
+static const unsigned char *keystream_part(keystream *keys, size_t *have, const lnf_noise_cipher *cipher) {
+    size_t part = (size_t)(cipher->nonce - keys->first_nonce);
+    assert(part < keys->n_parts);
+    *have = 64u * keys->part_blocks[part];
+    keys->batch.state[14] = (uint32_t)cipher->nonce;
+    return keys->stream + 64u * keys->first_block[part];
+}
+
+/* Counts one use of the key, and rotates it after its last. Returns 1 if it did. */
+static int advance(lnf_noise_cipher *cipher) {
     unsigned char keys64[64];
-    if (++cipher->nonce < NONCES_PER_KEY) return;
+    if (++cipher->nonce < NONCES_PER_KEY) return 0;
     lnf_hkdf_sha256(keys64, cipher->chaining_key32, 32, cipher->key32, 32);
     memcpy(cipher->chaining_key32, keys64, 32);
     memcpy(cipher->key32, keys64 + 32, 32);
     cipher->nonce = 0;
     lnf_wipe(keys64, sizeof keys64);
+    return 1;
+}
+
+static void seal_part(unsigned char *out, const unsigned char *in, size_t len, lnf_noise_cipher *send, keystream *keys) {
+    size_t have;
+    const unsigned char *stream = keystream_part(keys, &have, send);
+    lnf_aead_seal(out, in, len, stream, have, keys->batch.state);
+    advance(send);
 }
 
 void lnf_noise_encrypt(unsigned char *out, lnf_noise_cipher *send, const unsigned char *const *messages, const size_t *lens, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        assert(lens[i] <= LNF_NOISE_MAX_MESSAGE_BYTES);
-        unsigned char len2[2] = {(unsigned char)(lens[i] >> 8), (unsigned char)lens[i]};
-        encrypt_with_ad(out, send->key32, send->nonce, NULL, len2, 2);
-        advance(send);
-        encrypt_with_ad(out + LNF_NOISE_HEADER_BYTES, send->key32, send->nonce, NULL, messages[i], lens[i]);
-        advance(send);
-        out += lens[i] + LNF_NOISE_OVERHEAD_BYTES;
+    keystream keys;
+    size_t done = 0;
+    keystream_open(&keys);
+    while (done < n) {
+        size_t end = done;
+        keystream_begin(&keys, send);
+        while (end < n && keystream_add(&keys, HEADER_BLOCKS) && keystream_add(&keys, body_blocks(lens[end]))) end++;
+        keystream_make(&keys);
+        for (; done < end; done++) {
+            size_t len = lens[done];
+            assert(len <= LNF_NOISE_MAX_MESSAGE_BYTES);
+            unsigned char len2[2] = {(unsigned char)(len >> 8), (unsigned char)len};
+            seal_part(out, len2, 2, send, &keys);
+            seal_part(out + LNF_NOISE_HEADER_BYTES, messages[done], len, send, &keys);
+            out += len + LNF_NOISE_OVERHEAD_BYTES;
+        }
     }
+    keystream_wipe(&keys);
 }
 
-/* Decrypts one header or one body if all of it is there. */
-static int decrypt_part(unsigned char *out, const unsigned char *in, size_t len, lnf_noise_cipher *receive) {
-    if (!decrypt_with_ad(out, receive->key32, receive->nonce, NULL, in, len)) return 0;
-    advance(receive);
+/* The keystream from the cipher's nonce on, for as many frames as `remaining` bytes hold if their bodies are as long as
+ * the expected one: a wrong guess costs time and nothing else. */
+static void guess_keystream(keystream *keys, const lnf_noise_cipher *receive, size_t expected, size_t remaining) {
+    size_t bytes = 0;
+    int is_body = receive->body_len >= 0;
+    keystream_begin(keys, receive);
+    while (bytes < remaining) {
+        size_t body_len = is_body && keys->n_parts == 0 ? (size_t)receive->body_len : expected;
+        if (!keystream_add(keys, is_body ? body_blocks(body_len) : HEADER_BLOCKS)) break;
+        bytes += is_body ? body_len + LNF_NOISE_TAG_BYTES : LNF_NOISE_HEADER_BYTES;
+        is_body = !is_body;
+    }
+    keystream_make(keys);
+}
+
+/* Decrypts one header or one body. */
+static int open_part(unsigned char *out, const unsigned char *in, size_t len, size_t expected, size_t remaining, lnf_noise_cipher *receive,
+                     keystream *keys) {
+    size_t have;
+    if (receive->nonce - keys->first_nonce >= keys->n_parts) guess_keystream(keys, receive, expected, remaining);
+    const unsigned char *stream = keystream_part(keys, &have, receive);
+    if (!lnf_aead_open(out, in, len, stream, have, keys->batch.state)) return 0;
+    if (advance(receive)) keys->n_parts = 0;
     return 1;
 }
 
 int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consumed, lnf_noise_cipher *receive, const unsigned char *in,
                       size_t len, size_t out_size, size_t max_messages) {
-    size_t done = 0, room = out_size, count = 0;
+    size_t done = 0, room = out_size, count = 0, expected = EXPECTED_BODY_BYTES;
     int ok = 1;
-    while (ok && count < max_messages) {
+    keystream keys;
+    keystream_open(&keys);
+    while (count < max_messages) {
         if (receive->body_len < 0) {
             unsigned char len2[2];
             if (len - done < LNF_NOISE_HEADER_BYTES) break;
-            ok = decrypt_part(len2, in + done, 2, receive);
+            ok = open_part(len2, in + done, 2, expected, len - done, receive, &keys);
             if (!ok) break;
             receive->body_len = len2[0] << 8 | len2[1];
             done += LNF_NOISE_HEADER_BYTES;
         }
-        size_t body_len = (size_t)receive->body_len;
+        size_t body_len = expected = (size_t)receive->body_len;
         if (len - done < body_len + LNF_NOISE_TAG_BYTES || body_len > room) break;
-        ok = decrypt_part(out, in + done, body_len, receive);
+        ok = open_part(out, in + done, body_len, expected, len - done, receive, &keys);
         if (!ok) break;
         receive->body_len = -1;
         done += body_len + LNF_NOISE_TAG_BYTES;
@@ -247,6 +352,7 @@ int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consu
         room -= body_len;
         lens[count++] = body_len;
     }
+    keystream_wipe(&keys);
     if (!ok) lnf_noise_wipe_cipher(receive);
     *n = count;
     *consumed = done;

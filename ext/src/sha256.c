@@ -1,9 +1,10 @@
 /* SHA-256 (FIPS 180-4), HMAC (RFC 2104), HKDF (RFC 5869). */
+#include "sha256.h"
+
 #include "bytes.h"
-#include "lnfast.h"
 #include "secp.h"
 
-static const uint32_t K[64] = {
+const uint32_t lnf_sha256_k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
     0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
     0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85,
@@ -26,7 +27,7 @@ static void compress_portable(uint32_t state[8], const unsigned char *data, size
             w[i] = w[i - 16] + s0 + w[i - 7] + s1;
         }
         for (int i = 0; i < 64; i++) {
-            uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + K[i] + w[i];
+            uint32_t t1 = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + lnf_sha256_k[i] + w[i];
             uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
             h = g;
             g = f;
@@ -49,7 +50,15 @@ static void compress_portable(uint32_t state[8], const unsigned char *data, size
     lnf_wipe(w, sizeof w);
 }
 
-static inline void compress(uint32_t state[8], const unsigned char *data, size_t blocks) { compress_portable(state, data, blocks); }
+static inline void compress(uint32_t state[8], const unsigned char *data, size_t blocks) {
+#ifdef LNF_X86
+    if (lnf_cpu_has(LNF_CPU_SHA_NI)) {
+        lnf_sha256_compress_ni(state, data, blocks);
+        return;
+    }
+#endif
+    compress_portable(state, data, blocks);
+}
 
 void lnf_sha256_init(lnf_sha256_ctx *ctx) {
     memcpy(ctx->state, INITIAL, sizeof INITIAL);
