@@ -22,6 +22,7 @@ BINDING_NAMES = (
     "_core",
     "_noise",
     "_scan",
+    "_tx",
 )
 
 C_FLAGS = [

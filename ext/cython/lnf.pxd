@@ -69,10 +69,128 @@ cdef extern from "lnfast.h" nogil:
     # keys
 
     # script
+    int LNF_SCRIPT_MAX
+    void lnf_ripemd160(unsigned char *out20, const unsigned char *data, size_t len)
+    void lnf_hash160(unsigned char *out20, const unsigned char *data, size_t len)
+    void lnf_script_funding(unsigned char *out71, const unsigned char *funding_a33, const unsigned char *funding_b33)
+    size_t lnf_script_to_local(unsigned char *out, const unsigned char *revocation33, uint32_t to_self_delay,
+                               const unsigned char *delayed33)
+    void lnf_script_to_remote(unsigned char *out37, const unsigned char *payment33)
+    void lnf_script_anchor(unsigned char *out40, const unsigned char *funding33)
+    size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocation33,
+                                   const unsigned char *broadcaster_htlc33,
+                                   const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32,
+                                   int anchors)
+    size_t lnf_script_received_htlc(unsigned char *out, const unsigned char *revocation33,
+                                    const unsigned char *broadcaster_htlc33,
+                                    const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32,
+                                    uint32_t cltv_expiry, int anchors)
+    void lnf_script_p2wsh(unsigned char *out34, const unsigned char *script, size_t len)
+    void lnf_script_p2wpkh(unsigned char *out22, const unsigned char *point33)
 
     # tx
+    ctypedef struct lnf_tx:
+        size_t len
+        size_t inputs_at
+        size_t outputs_at
+        size_t input_count
+        size_t output_count
+        size_t witness_at
+        size_t weight
+        uint32_t version
+        uint32_t lock_time
+        int has_witness
+    ctypedef struct lnf_tx_in:
+        const unsigned char *outpoint36
+        const unsigned char *script
+        size_t script_len
+        uint32_t sequence
+    ctypedef struct lnf_tx_out:
+        uint64_t value_sat
+        const unsigned char *script
+        size_t script_len
+    int lnf_tx_walk(lnf_tx *tx, const char **why, const unsigned char *raw, size_t len)
+    int lnf_tx_parse(lnf_tx *tx, const char **why, const unsigned char *raw, size_t len)
+    size_t lnf_tx_input(lnf_tx_in *input, const lnf_tx *tx, size_t at)
+    size_t lnf_tx_output(lnf_tx_out *output, const lnf_tx *tx, size_t at)
+    size_t lnf_tx_compact_size(uint64_t *n, const lnf_tx *tx, size_t at)
+    void lnf_tx_txid(unsigned char *out32, const lnf_tx *tx)
+    void lnf_tx_wtxid(unsigned char *out32, const lnf_tx *tx)
+    int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index, const unsigned char *script_code,
+                              size_t script_len, uint64_t value_sat, uint32_t type)
 
     # commitment
+    int LNF_COMMITMENT_HTLCS_MAX
+    int LNF_COMMITMENT_OTHER_OUTPUTS
+    size_t LNF_COMMITMENT_RAW_MAX(size_t htlcs)
+    ctypedef struct lnf_commitment_side:
+        pass
+    ctypedef struct lnf_commitment_htlc:
+        uint64_t amount_msat
+        uint32_t cltv_expiry
+        uint32_t offered
+        unsigned char payment_hash32[32]
+    ctypedef struct lnf_commitment:
+        uint64_t number
+        uint64_t to_broadcaster_msat
+        uint64_t to_countersignatory_msat
+        const unsigned char *per_commitment_point33
+        const lnf_commitment_htlc *htlcs
+        size_t htlc_count
+        uint32_t feerate_per_kw
+    enum:
+        LNF_OUTPUT_TO_LOCAL
+        LNF_OUTPUT_TO_REMOTE
+        LNF_OUTPUT_TO_LOCAL_ANCHOR
+        LNF_OUTPUT_TO_REMOTE_ANCHOR
+    ctypedef struct lnf_commitment_output:
+        uint64_t value_sat
+        int kind
+    ctypedef struct lnf_commitment_keys:
+        unsigned char revocation33[33]
+        unsigned char delayed33[33]
+        unsigned char broadcaster_htlc33[33]
+        unsigned char countersignatory_htlc33[33]
+    ctypedef enum lnf_commitment_fault:
+        LNF_FAULT_NONE
+        LNF_FAULT_BALANCE
+        LNF_FAULT_POINT
+        LNF_FAULT_OVERSPENT
+        LNF_FAULT_KEY
+        LNF_FAULT_SIGNATURE
+        LNF_FAULT_HTLC_SIGNATURE_COUNT
+        LNF_FAULT_HTLC_SIGNATURE
+    ctypedef struct lnf_built_commitment:
+        unsigned char *raw
+        lnf_commitment_output *outputs
+        size_t raw_len
+        size_t output_count
+        size_t htlc_count
+        uint64_t fee_sat
+        unsigned char txid32[32]
+        lnf_commitment_fault fault
+        size_t fault_index
+    int lnf_commitment_side_init(lnf_commitment_side *side, const unsigned char *funding_txid32, uint32_t funding_vout,
+                                 uint64_t channel_value_sat, const unsigned char *broadcaster_points165,
+                                 const unsigned char *countersignatory_points165, uint64_t dust_limit_sat,
+                                 uint32_t to_self_delay, int broadcaster_is_opener, int anchors)
+    int lnf_commitment_derive_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side,
+                                   const unsigned char *per_commitment_point33)
+    uint64_t lnf_commitment_fee_sat(uint32_t feerate_per_kw, size_t untrimmed_htlcs, int anchors)
+    uint64_t lnf_htlc_tx_fee_sat(uint32_t feerate_per_kw, int offered, int anchors)
+    int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side *side,
+                             const lnf_commitment *commitment)
+    int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side *side,
+                              const lnf_commitment *commitment, const unsigned char *signature64,
+                              const unsigned char *htlc_signatures64, size_t htlc_signature_count)
+    int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64, unsigned char *htlc_signatures64,
+                            const lnf_commitment_side *side, const lnf_commitment *commitment,
+                            const unsigned char *funding_key32, const unsigned char *htlc_base_key32)
+    int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64,
+                                        const lnf_commitment_side *side, const lnf_commitment *commitment,
+                                        const unsigned char *funding_key32)
+    void lnf_commitment_sighash(unsigned char *out32, const lnf_built_commitment *built,
+                                const lnf_commitment_side *side)
 
     # watchset and block
     ctypedef struct lnf_watchset:

@@ -196,9 +196,198 @@ LNF_API void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher);
 
 /* ---- script: templates of BOLT 3 -------------------------------------------------------------------------------- */
 
+LNF_API void lnf_ripemd160(unsigned char *out20, const unsigned char *data, size_t len);
+/* RIPEMD-160 of the SHA-256. */
+LNF_API void lnf_hash160(unsigned char *out20, const unsigned char *data, size_t len);
+
+#define LNF_SCRIPT_MAX 144 /* no script of these templates is longer */
+
+/* Witness scripts. Points are not checked. Those without a fixed length return theirs. */
+LNF_API void lnf_script_funding(unsigned char *out71, const unsigned char *funding_a33, const unsigned char *funding_b33);
+LNF_API size_t lnf_script_to_local(unsigned char *out, const unsigned char *revocation33, uint32_t to_self_delay,
+                                   const unsigned char *delayed33);
+/* With option_anchors; without it, to_remote is P2WPKH. */
+LNF_API void lnf_script_to_remote(unsigned char *out37, const unsigned char *payment33);
+LNF_API void lnf_script_anchor(unsigned char *out40, const unsigned char *funding33);
+LNF_API size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
+                                       const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32, int anchors);
+LNF_API size_t lnf_script_received_htlc(unsigned char *out, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
+                                        const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32,
+                                        uint32_t cltv_expiry, int anchors);
+
+/* Scripts of outputs, version 0. */
+LNF_API void lnf_script_p2wsh(unsigned char *out34, const unsigned char *script, size_t len);
+LNF_API void lnf_script_p2wpkh(unsigned char *out22, const unsigned char *point33);
+
 /* ---- tx: serialisation, txid, weight, BIP 143 ------------------------------------------------------------------- */
 
+/* A transaction where it lies: offsets into raw, which must outlive it. */
+typedef struct {
+    const unsigned char *raw;
+    size_t len;                       /* of the whole transaction */
+    size_t body_at;                   /* the number of inputs: 4, or 6 behind marker and flag */
+    size_t inputs_at, outputs_at;     /* the first input and the first output */
+    size_t input_count, output_count; /* at least one each */
+    size_t witness_at;                /* the end of the outputs */
+    size_t lock_time_at;
+    size_t weight;
+    uint32_t version, lock_time;
+    int has_witness;
+} lnf_tx;
+
+typedef struct {
+    const unsigned char *outpoint36, *script;
+    size_t script_len;
+    uint32_t sequence;
+} lnf_tx_in;
+
+typedef struct {
+    uint64_t value_sat;
+    const unsigned char *script;
+    size_t script_len;
+} lnf_tx_out;
+
+/* Finds a transaction at the start of raw. Returns 0 and says why (static storage) if it is cut off, not serialised in the
+ * shortest way, without inputs or outputs, heavier than a block or holds an impossible amount. lnf_tx_parse takes the
+ * whole of raw for one transaction. */
+LNF_API int lnf_tx_walk(lnf_tx *tx, const char **why, const unsigned char *raw, size_t len);
+LNF_API int lnf_tx_parse(lnf_tx *tx, const char **why, const unsigned char *raw, size_t len);
+
+/* Read the input or output (or a number of the witness) at an offset, and return the offset behind it. Only for offsets
+ * that come from tx itself or from these functions, and no more often than the counts say. */
+LNF_API size_t lnf_tx_input(lnf_tx_in *input, const lnf_tx *tx, size_t at);
+LNF_API size_t lnf_tx_output(lnf_tx_out *output, const lnf_tx *tx, size_t at);
+LNF_API size_t lnf_tx_compact_size(uint64_t *n, const lnf_tx *tx, size_t at);
+
+LNF_API void lnf_tx_txid(unsigned char *out32, const lnf_tx *tx);
+LNF_API void lnf_tx_wtxid(unsigned char *out32, const lnf_tx *tx);
+
+#define LNF_SIGHASH_ALL 1
+#define LNF_SIGHASH_NONE 2
+#define LNF_SIGHASH_SINGLE 3
+#define LNF_SIGHASH_ANYONECANPAY 0x80
+
+/* BIP 143. script_code is without its length. Returns 0 if there is no such input. */
+LNF_API int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index, const unsigned char *script_code,
+                                  size_t script_len, uint64_t value_sat, uint32_t type);
+
 /* ---- commitment: build, sign and verify ------------------------------------------------------------------------- */
+
+#define LNF_COMMITMENT_HTLCS_MAX 966    /* BOLT 2: 483 in each direction */
+#define LNF_COMMITMENT_OTHER_OUTPUTS 4  /* to_local, to_remote and two anchors */
+#define LNF_COMMITMENT_RAW_MAX(htlcs) (54 + 43 * ((htlcs) + LNF_COMMITMENT_OTHER_OUTPUTS))
+
+/* What all commitments of one party (the broadcaster) share, its points parsed. Made once by lnf_commitment_side_init. */
+typedef struct {
+    lnf_secp_pubkey revocation_basepoint; /* the countersignatory's */
+    lnf_secp_pubkey delayed_basepoint, broadcaster_htlc_basepoint;
+    lnf_secp_pubkey countersignatory_htlc_basepoint, countersignatory_funding;
+    uint64_t channel_value_sat, dust_limit_sat, obscure_factor;
+    uint32_t to_self_delay;
+    uint8_t broadcaster_is_opener, anchors, to_remote_len;
+    unsigned char broadcaster165[165], countersignatory165[165];
+    unsigned char funding_outpoint36[36], funding_script71[71];
+    unsigned char to_remote[34], broadcaster_anchor34[34], countersignatory_anchor34[34];
+} lnf_commitment_side;
+
+typedef struct {
+    uint64_t amount_msat;
+    uint32_t cltv_expiry;
+    uint32_t offered; /* by the broadcaster */
+    unsigned char payment_hash32[32];
+} lnf_commitment_htlc;
+
+typedef struct {
+    uint64_t number; /* counts up from 0, below 2^48 */
+    uint64_t to_broadcaster_msat, to_countersignatory_msat; /* before fee and anchors */
+    const unsigned char *per_commitment_point33;
+    const lnf_commitment_htlc *htlcs;
+    size_t htlc_count; /* at most LNF_COMMITMENT_HTLCS_MAX */
+    uint32_t feerate_per_kw;
+} lnf_commitment;
+
+enum {
+    LNF_OUTPUT_TO_LOCAL = -1,
+    LNF_OUTPUT_TO_REMOTE = -2,
+    LNF_OUTPUT_TO_LOCAL_ANCHOR = -3,
+    LNF_OUTPUT_TO_REMOTE_ANCHOR = -4
+};
+
+typedef struct {
+    uint64_t value_sat;
+    int32_t kind;         /* one of the above, or the HTLC's place in lnf_commitment.htlcs */
+    uint32_t cltv_expiry; /* this and the hash: of an HTLC */
+    uint8_t offered, script_len;
+    unsigned char script[34], payment_hash160[20];
+} lnf_commitment_output;
+
+typedef struct {
+    unsigned char revocation33[33], delayed33[33], broadcaster_htlc33[33], countersignatory_htlc33[33];
+    lnf_secp_pubkey countersignatory_htlc;
+} lnf_commitment_keys;
+
+typedef enum {
+    LNF_FAULT_NONE,
+    LNF_FAULT_BALANCE,              /* the amounts do not add up to the channel's value */
+    LNF_FAULT_POINT,                /* the per-commitment point is not on the curve, or no key can be derived from it */
+    LNF_FAULT_OVERSPENT,            /* the opener's balance does not even reach for the anchors */
+    LNF_FAULT_KEY,                  /* a private key is out of range */
+    LNF_FAULT_SIGNATURE,
+    LNF_FAULT_HTLC_SIGNATURE_COUNT, /* fault_index: how many there must be */
+    LNF_FAULT_HTLC_SIGNATURE        /* fault_index: which, in the order of the outputs */
+} lnf_commitment_fault;
+
+/* The HTLC scripts' shared parts; opaque. */
+typedef struct {
+    unsigned char offered[LNF_SCRIPT_MAX], received[LNF_SCRIPT_MAX];
+    lnf_sha256_ctx midstate; /* after the first 64 bytes, which are the same in every HTLC script of a commitment */
+    int anchors;
+} lnf_htlc_scripts;
+
+/* The caller sets raw (LNF_COMMITMENT_RAW_MAX(htlc_count) bytes) and outputs (htlc_count + LNF_COMMITMENT_OTHER_OUTPUTS). */
+typedef struct {
+    unsigned char *raw;             /* without witness */
+    lnf_commitment_output *outputs; /* in the transaction's order */
+    size_t raw_len, output_count, htlc_count, outputs_at;
+    uint64_t fee_sat; /* what the transaction really pays: the channel's value less all outputs */
+    unsigned char txid32[32], to_local34[34];
+    lnf_commitment_keys keys; /* only those that the outputs need */
+    lnf_htlc_scripts scripts;
+    lnf_commitment_fault fault;
+    size_t fault_index;
+} lnf_built_commitment;
+
+/* The points are funding, revocation, payment, delayed payment and htlc, as open_channel has them. dust_limit_sat and
+ * to_self_delay are the broadcaster's. Returns 0 if a point is not on the curve. */
+LNF_API int lnf_commitment_side_init(lnf_commitment_side *side, const unsigned char *funding_txid32, uint32_t funding_vout,
+                                     uint64_t channel_value_sat, const unsigned char *broadcaster_points165,
+                                     const unsigned char *countersignatory_points165, uint64_t dust_limit_sat, uint32_t to_self_delay,
+                                     int broadcaster_is_opener, int anchors);
+
+/* Derives all four keys. */
+LNF_API int lnf_commitment_derive_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side,
+                                       const unsigned char *per_commitment_point33);
+
+LNF_API uint64_t lnf_commitment_fee_sat(uint32_t feerate_per_kw, size_t untrimmed_htlcs, int anchors);
+/* Of an HTLC-timeout transaction if offered, else of an HTLC-success transaction. */
+LNF_API uint64_t lnf_htlc_tx_fee_sat(uint32_t feerate_per_kw, int offered, int anchors);
+
+/* Each returns 0 with built->fault, and everything else in built zero (except the two pointers). */
+LNF_API int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment);
+/* Verifies the countersignatory's signatures, the HTLCs' in the order of the outputs. */
+LNF_API int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment,
+                                  const unsigned char *signature64, const unsigned char *htlc_signatures64,
+                                  size_t htlc_signature_count);
+/* Signs as the countersignatory; its HTLC key is derived from htlc_base_key32. htlc_signatures64 has room for
+ * 64 * htlc_count bytes; built->htlc_count of them are made. The signatures are not verified again. */
+LNF_API int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64, unsigned char *htlc_signatures64,
+                                const lnf_commitment_side *side, const lnf_commitment *commitment,
+                                const unsigned char *funding_key32, const unsigned char *htlc_base_key32);
+/* The broadcaster's own signature of the commitment transaction. */
+LNF_API int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64, const lnf_commitment_side *side,
+                                            const lnf_commitment *commitment, const unsigned char *funding_key32);
+/* What both parties sign (SIGHASH_ALL) of a commitment that was built. */
+LNF_API void lnf_commitment_sighash(unsigned char *out32, const lnf_built_commitment *built, const lnf_commitment_side *side);
 
 /* ---- watchset and block: what a block holds of what we watch ---------------------------------------------------- */
 
