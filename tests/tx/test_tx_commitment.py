@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+
+from pyln_fast.errors import Consequence
+from pyln_fast.tx import commitment as commitments
+from pyln_fast.tx.commitment import (
+    CommitmentKeys,
+    InvalidCommitmentSignature,
+    InvalidHtlcSignature,
+    WrongHtlcSignatureCount,
+)
+from pyln_fast.tx.transaction import parse, serialize, serialize_stripped, txid
+from tests.tx import bolt3
+from tests.tx.bolt3 import CASES, Case
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def htlc_signatures(case: Case) -> tuple[bytes, ...]:
+    return tuple(htlc.counterparty_signature for htlc in case.htlcs)
+
+
+@each_case
+def test_bolt3_commitment(case: Case) -> None:
+    built = commitments.build(case.params, case.commitment, True)
+    expected = parse(case.raw)
+    assert built.raw == serialize_stripped(expected)
+    assert built.txid == txid(expected)
+    assert built.fee_sat == 10_000_000 - sum(output.value_sat for output in expected.outputs)
+    assert len(built.htlcs) == len(case.htlcs)
+    assert tuple(index for index, _ in built.htlcs) == tuple(parse(h.raw).inputs[0].outpoint.vout for h in case.htlcs)
+
+
+@each_case
+def test_bolt3_both_sides_build_the_same(case: Case) -> None:
+    ours = commitments.build(case.params, case.commitment, True)
+    theirs = commitments.build(bolt3.mirrored(case.params), case.commitment, False)
+    assert ours == theirs
+
+
+@each_case
+def test_bolt3_verify(case: Case) -> None:
+    built = commitments.verify(case.params, case.commitment, case.counterparty_signature, htlc_signatures(case))
+    assert built == commitments.build(case.params, case.commitment, True)
+
+
+@each_case
+def test_bolt3_sign(case: Case) -> None:
+    """The remote node signs the local node's commitment: signatures are deterministic, so they are the BOLT's."""
+    made = commitments.sign(
+        bolt3.mirrored(case.params), case.commitment, bolt3.REMOTE_FUNDING_KEY, bolt3.REMOTE_HTLC_BASE_KEY
+    )
+    assert made.signature == case.counterparty_signature
+    assert made.htlc_signatures == htlc_signatures(case)
+    assert made.built == commitments.build(case.params, case.commitment, True)
+
+
+@each_case
+def test_bolt3_sign_holder(case: Case) -> None:
+    signed = commitments.sign_holder(case.params, case.commitment, case.counterparty_signature, bolt3.LOCAL_FUNDING_KEY)
+    assert serialize(signed) == case.raw
+
+
+def test_bolt3_keys() -> None:
+    params = bolt3.APPENDIX_C["params"]
+    assert commitments.commitment_keys(bolt3.parameters(False), bolt3.POINT, True) == CommitmentKeys(
+        *(
+            bolt3.point(params[name])
+            for name in ("local_revocation_pubkey", "local_delayedpubkey", "local_htlcpubkey", "remote_htlcpubkey")
+        )
+    )
+
+
+SEVEN = next(case for case in CASES if case.name.startswith("anchors: commitment tx with seven"))
+
+
+def flipped(signature: bytes) -> bytes:
+    return signature[:-1] + bytes((signature[-1] ^ 1,))
+
+
+def test_a_wrong_commitment_signature() -> None:
+    with pytest.raises(InvalidCommitmentSignature) as caught:
+        commitments.verify(
+            SEVEN.params, SEVEN.commitment, flipped(SEVEN.counterparty_signature), htlc_signatures(SEVEN)
+        )
+    assert caught.value.consequence is Consequence.FAIL_CHANNEL
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_a_wrong_htlc_signature_is_named(index: int) -> None:
+    signatures = list(htlc_signatures(SEVEN))
+    signatures[index] = flipped(signatures[index])
+    with pytest.raises(InvalidHtlcSignature) as caught:
+        commitments.verify(SEVEN.params, SEVEN.commitment, SEVEN.counterparty_signature, tuple(signatures))
+    assert caught.value.index == index
+
+
+@pytest.mark.parametrize("count", [0, 4, 6, 100])
+def test_the_number_of_htlc_signatures(count: int) -> None:
+    signatures = (htlc_signatures(SEVEN) * 20)[:count]
+    with pytest.raises(WrongHtlcSignatureCount) as caught:
+        commitments.verify(SEVEN.params, SEVEN.commitment, SEVEN.counterparty_signature, signatures)
+    assert (caught.value.expected, caught.value.got) == (5, count)
