@@ -1,0 +1,1 @@
+"""The shell: sockets, timers, disk and bitcoind. The only place that waits."""
