@@ -1,1 +1,0 @@
-"""Public tools to test an application on: an embedded regtest chain (`regtest`)."""
