@@ -20,6 +20,7 @@ LIBRARY = "liblnfast.so"
 # Every binding of the package, by name: a file that an sdist forgot must fail the build, not the import.
 BINDING_NAMES = (
     "_core",
+    "_keys",
     "_noise",
     "_scan",
     "_tx",

@@ -67,6 +67,32 @@ cdef extern from "lnfast.h" nogil:
     # onion
 
     # keys
+    int lnf_seckey_valid(const unsigned char *secret32)
+    int lnf_seckey_add(unsigned char *out32, const unsigned char *secret32, const unsigned char *tweak32)
+    int lnf_seckey_mul(unsigned char *out32, const unsigned char *secret32, const unsigned char *tweak32)
+    int lnf_pubkey_create(unsigned char *out33, const unsigned char *secret32)
+    int lnf_pubkey_valid(const unsigned char *point33)
+    int lnf_pubkey_tweak_add(unsigned char *out33, const unsigned char *point33, const unsigned char *tweak32)
+    int lnf_pubkey_tweak_mul(unsigned char *out33, const unsigned char *point33, const unsigned char *tweak32)
+    int lnf_pubkey_combine(unsigned char *out33, const unsigned char *first33, const unsigned char *second33)
+    int lnf_ecdh(unsigned char *out32, const unsigned char *point33, const unsigned char *secret32)
+    int lnf_ecdsa_sign(unsigned char *out64, const unsigned char *msg32, const unsigned char *secret32)
+    int lnf_ecdsa_verify_var(const unsigned char *sig64, const unsigned char *msg32, const unsigned char *point33)
+    int lnf_ecdsa_sign_recoverable(unsigned char *out64, int *recovery_id, const unsigned char *msg32,
+                                   const unsigned char *secret32)
+    int lnf_ecdsa_recover_var(unsigned char *out33, const unsigned char *sig64, int recovery_id, const unsigned char *msg32)
+    int lnf_schnorr_verify_var(const unsigned char *sig64, const unsigned char *msg, size_t msg_len,
+                               const unsigned char *xonly32)
+    int lnf_derive_public_key(unsigned char *out33, const unsigned char *basepoint33,
+                              const unsigned char *per_commitment_point33)
+    int lnf_derive_private_key(unsigned char *out32, const unsigned char *base_secret32,
+                               const unsigned char *per_commitment_point33)
+    int lnf_derive_revocation_public_key(unsigned char *out33, const unsigned char *revocation_basepoint33,
+                                         const unsigned char *per_commitment_point33)
+    int lnf_derive_revocation_private_key(unsigned char *out32, const unsigned char *revocation_base_secret32,
+                                          const unsigned char *per_commitment_secret32)
+    void lnf_per_commitment_secret(unsigned char *out32, const unsigned char *seed32, uint64_t index)
+    int lnf_shachain_derive(unsigned char *out32, const unsigned char *secret32, uint64_t from_index, uint64_t index)
 
     # script
     int LNF_SCRIPT_MAX

@@ -194,6 +194,48 @@ LNF_API void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher);
 
 /* ---- keys: BOLT 3 key derivation, shachain ---------------------------------------------------------------------- */
 
+/* Points are compressed. Every function returns 0 for a point off the curve and for a scalar that is 0 or not below the
+ * group's order; _var functions take nothing secret. An output may be its own input. */
+LNF_API int lnf_seckey_valid(const unsigned char *secret32);
+LNF_API int lnf_seckey_add(unsigned char *out32, const unsigned char *secret32, const unsigned char *tweak32);
+LNF_API int lnf_seckey_mul(unsigned char *out32, const unsigned char *secret32, const unsigned char *tweak32);
+LNF_API int lnf_pubkey_create(unsigned char *out33, const unsigned char *secret32);
+LNF_API int lnf_pubkey_valid(const unsigned char *point33);
+/* point + tweak * G. */
+LNF_API int lnf_pubkey_tweak_add(unsigned char *out33, const unsigned char *point33, const unsigned char *tweak32);
+/* point * tweak. libsecp256k1 does it in variable time: no long-lived secret may be the tweak. */
+LNF_API int lnf_pubkey_tweak_mul(unsigned char *out33, const unsigned char *point33, const unsigned char *tweak32);
+LNF_API int lnf_pubkey_combine(unsigned char *out33, const unsigned char *first33, const unsigned char *second33);
+/* SHA-256 of the compressed shared point. */
+LNF_API int lnf_ecdh(unsigned char *out32, const unsigned char *point33, const unsigned char *secret32);
+/* Compact, low S, RFC 6979 nonces; a low R is not sought. */
+LNF_API int lnf_ecdsa_sign(unsigned char *out64, const unsigned char *msg32, const unsigned char *secret32);
+/* 0 for a high S, as BOLT 3's transactions need it. */
+LNF_API int lnf_ecdsa_verify_var(const unsigned char *sig64, const unsigned char *msg32, const unsigned char *point33);
+LNF_API int lnf_ecdsa_sign_recoverable(unsigned char *out64, int *recovery_id, const unsigned char *msg32,
+                                       const unsigned char *secret32);
+LNF_API int lnf_ecdsa_recover_var(unsigned char *out33, const unsigned char *sig64, int recovery_id,
+                                  const unsigned char *msg32);
+/* BIP 340. */
+LNF_API int lnf_schnorr_verify_var(const unsigned char *sig64, const unsigned char *msg, size_t msg_len,
+                                   const unsigned char *xonly32);
+
+/* BOLT 3, Key Derivation. */
+LNF_API int lnf_derive_public_key(unsigned char *out33, const unsigned char *basepoint33,
+                                  const unsigned char *per_commitment_point33);
+LNF_API int lnf_derive_private_key(unsigned char *out32, const unsigned char *base_secret32,
+                                   const unsigned char *per_commitment_point33);
+LNF_API int lnf_derive_revocation_public_key(unsigned char *out33, const unsigned char *revocation_basepoint33,
+                                             const unsigned char *per_commitment_point33);
+LNF_API int lnf_derive_revocation_private_key(unsigned char *out32, const unsigned char *revocation_base_secret32,
+                                              const unsigned char *per_commitment_secret32);
+
+/* BOLT 3, generate_from_seed. index is below 2^48; the first one used is 2^48 - 1. */
+LNF_API void lnf_per_commitment_secret(unsigned char *out32, const unsigned char *seed32, uint64_t index);
+/* BOLT 3, Efficient Per-commitment Secret Storage: the secret of index out of that of from_index. Returns 0 if index is
+ * not below from_index's prefix (from_index with its trailing zero bits cut off). */
+LNF_API int lnf_shachain_derive(unsigned char *out32, const unsigned char *secret32, uint64_t from_index, uint64_t index);
+
 /* ---- script: templates of BOLT 3 -------------------------------------------------------------------------------- */
 
 LNF_API void lnf_ripemd160(unsigned char *out20, const unsigned char *data, size_t len);
