@@ -1,0 +1,21 @@
+"""`pyln-fast`: every command is a typer function in a file of its own beside this one."""
+
+from __future__ import annotations
+
+import typer
+
+from pyln_fast.cli.regtest import regtest
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.callback()
+def root() -> None:
+    """A Lightning node in Python."""
+
+
+app.command()(regtest)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,1 @@
+"""Public tools to test an application on: an embedded regtest chain (`regtest`)."""

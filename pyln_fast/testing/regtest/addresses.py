@@ -1,0 +1,61 @@
+"""Regtest addresses: bech32 and bech32m (BIP 173, BIP 350) and the two base58 kinds."""
+
+from __future__ import annotations
+
+from pyln_fast.testing.regtest._interim import decode_segwit, encode_segwit, sha256d
+from pyln_fast.types import Network
+
+_HRP = Network.REGTEST.bech32_hrp
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_PUBKEY_HASH, _SCRIPT_HASH = 111, 196
+
+
+class InvalidAddress(ValueError):
+    """Text that is no address of the regtest chain."""
+
+
+def script_of_address(address: str) -> bytes:
+    """The scriptPubKey that an address stands for. Raises InvalidAddress."""
+    try:
+        version, program = decode_segwit(_HRP, address)
+    except ValueError:
+        return _script_of_base58(address)
+    return bytes([version + 0x50 if version else 0, len(program)]) + program
+
+
+def _script_of_base58(address: str) -> bytes:
+    number = 0
+    for character in address:
+        digit = _BASE58.find(character)
+        if digit < 0:
+            raise InvalidAddress("Invalid or unsupported Segwit (Bech32) or Base58 encoding.")
+        number = number * 58 + digit
+    raw = number.to_bytes(25, "big") if number < 1 << 200 else b""
+    if len(raw) != 25 or sha256d(raw[:21])[:4] != raw[21:]:
+        raise InvalidAddress("Invalid checksum or length of Base58 address (P2PKH or P2SH)")
+    if raw[0] == _PUBKEY_HASH:
+        return b"\x76\xa9\x14" + raw[1:21] + b"\x88\xac"
+    if raw[0] == _SCRIPT_HASH:
+        return b"\xa9\x14" + raw[1:21] + b"\x87"
+    raise InvalidAddress("Invalid or unsupported Base58-encoded address.")
+
+
+def address_of_script(script: bytes) -> str | None:
+    """The address of a scriptPubKey, None where it has none."""
+    if 4 <= len(script) <= 42 and (script[0] == 0 or 0x51 <= script[0] <= 0x60) and script[1] == len(script) - 2:
+        return encode_segwit(_HRP, script[0] - 0x50 if script[0] else 0, script[2:])
+    if len(script) == 25 and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
+        return _base58check(_PUBKEY_HASH, script[3:23])
+    if len(script) == 23 and script[:2] == b"\xa9\x14" and script[22:] == b"\x87":
+        return _base58check(_SCRIPT_HASH, script[2:22])
+    return None
+
+
+def _base58check(version: int, payload: bytes) -> str:
+    raw = bytes([version]) + payload
+    number = int.from_bytes(raw + sha256d(raw)[:4], "big")
+    text = ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = _BASE58[digit] + text
+    return text
