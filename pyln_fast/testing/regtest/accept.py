@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from pyln_fast.errors import DecodeError
 from pyln_fast.testing.regtest import consensus, policy, replacement, truc
-from pyln_fast.testing.regtest._interim import Transaction, parse, txid, weight, wtxid
 from pyln_fast.testing.regtest.chain import Chain, Coin
-from pyln_fast.testing.regtest.consensus import btc
 from pyln_fast.testing.regtest.errors import Rejected, RejectKind
-from pyln_fast.testing.regtest.kernel import first_invalid_input
+from pyln_fast.testing.regtest.kernel import first_invalid_input, unreadable_reason
 from pyln_fast.testing.regtest.mempool import Entry, Mempool
 from pyln_fast.testing.regtest.policy import Policy
 from pyln_fast.testing.regtest.scripts import signature_operations_cost
+from pyln_fast.tx.transaction import Transaction, parse, txid, weight, wtxid
 from pyln_fast.types import OutPoint, Sat, Txid, TxOut, txid_hex
 
 _SIBLING_EVICTION = " (including sibling eviction)"
@@ -244,11 +243,11 @@ class Acceptance:
 
 
 def decode(raw: bytes) -> Candidate:
-    """Raises DecodeError, also for a transaction without inputs, which Core cannot read either."""
-    candidate = Candidate(raw)
-    if not candidate.tx.inputs:
-        raise DecodeError("transaction", "no inputs")
-    return candidate
-
-
-__all__ = ["Acceptance", "Candidate", "btc", "decode"]
+    """Raises DecodeError; Rejected for amounts, a size or a lack of outputs that no block may have."""
+    try:
+        return Candidate(raw)
+    except DecodeError:
+        reason = unreadable_reason(raw)
+        if reason is None:
+            raise
+        raise Rejected(reason) from None

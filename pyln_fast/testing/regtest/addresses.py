@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pyln_fast.testing.regtest._interim import decode_segwit, encode_segwit, sha256d
+from pyln_fast.errors import DecodeError
+from pyln_fast.testing.regtest.block_store import sha256d
+from pyln_fast.tx import scripts
 from pyln_fast.types import Network
 
-_HRP = Network.REGTEST.bech32_hrp
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PUBKEY_HASH, _SCRIPT_HASH = 111, 196
 
@@ -16,11 +17,12 @@ class InvalidAddress(ValueError):
 
 def script_of_address(address: str) -> bytes:
     """The scriptPubKey that an address stands for. Raises InvalidAddress."""
-    try:
-        version, program = decode_segwit(_HRP, address)
-    except ValueError:
+    if not address.lower().startswith(Network.REGTEST.bech32_hrp + "1"):
         return _script_of_base58(address)
-    return bytes([version + 0x50 if version else 0, len(program)]) + program
+    try:
+        return scripts.script_pubkey_from_address(address, Network.REGTEST)
+    except DecodeError as error:
+        raise InvalidAddress(error.why) from None
 
 
 def _script_of_base58(address: str) -> bytes:
@@ -42,8 +44,9 @@ def _script_of_base58(address: str) -> bytes:
 
 def address_of_script(script: bytes) -> str | None:
     """The address of a scriptPubKey, None where it has none."""
-    if 4 <= len(script) <= 42 and (script[0] == 0 or 0x51 <= script[0] <= 0x60) and script[1] == len(script) - 2:
-        return encode_segwit(_HRP, script[0] - 0x50 if script[0] else 0, script[2:])
+    program = scripts.witness_program(script)
+    if program is not None and (program[0] or len(program[1]) in (20, 32)):
+        return scripts.address(script, Network.REGTEST)
     if len(script) == 25 and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
         return _base58check(_PUBKEY_HASH, script[3:23])
     if len(script) == 23 and script[:2] == b"\xa9\x14" and script[22:] == b"\x87":

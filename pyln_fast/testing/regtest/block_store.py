@@ -7,6 +7,7 @@ that a SIGKILL tore in two is cut off at the next start. Replaying the file give
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import struct
 import zlib
@@ -18,10 +19,14 @@ from typing import IO
 import msgspec
 
 from pyln_fast.errors import LocalError
-from pyln_fast.testing.regtest._interim import Transaction, compact_size, parse, sha256d, txid
+from pyln_fast.tx.transaction import Transaction, compact_size, parse, serialize_stripped, txid
 from pyln_fast.types import BlockHash, Txid
 
 HEADER_BYTES = 80
+
+
+def sha256d(data: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(data).digest()).digest()
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -60,10 +65,8 @@ class Block:
     @property
     def stripped_bytes(self) -> int:
         """The size of the block without its witnesses."""
-        from pyln_fast.testing.regtest._interim import serialize
-
         count = len(self.transactions)
-        return HEADER_BYTES + len(compact_size(count)) + sum(len(serialize(tx, False)) for tx in self.transactions)
+        return HEADER_BYTES + len(compact_size(count)) + sum(len(serialize_stripped(tx)) for tx in self.transactions)
 
     @property
     def weight(self) -> int:

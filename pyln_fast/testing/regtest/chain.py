@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pyln_fast.errors import DecodeError
 from pyln_fast.testing.regtest.block_store import HEADER_BYTES, Block, BlockStore, Record, RecordKind, assemble
 from pyln_fast.testing.regtest.errors import BlockRejected
 from pyln_fast.testing.regtest.kernel import Kernel, transactions_of_block
@@ -119,7 +120,11 @@ class Chain:
         transactions = transactions_of_block(raw)
         # The kernel stops reading after the last transaction; what follows is no part of the block.
         raw = assemble(raw[:HEADER_BYTES], transactions)
-        block = Block(raw, transactions)
+        try:
+            block = Block(raw, transactions)
+        except DecodeError:
+            self._kernel.process_block(raw, now)
+            raise BlockRejected("bad-txns") from None
         if self.is_invalid(block.header.previous) or block.hash in self._invalid:
             raise BlockRejected("duplicate-invalid" if block.hash in self.blocks else "bad-prevblk")
         if block.hash in self.blocks:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyln_fast.testing.regtest._interim import Transaction
 from pyln_fast.testing.regtest.chain import COINBASE_MATURITY, Chain, Coin
 from pyln_fast.testing.regtest.errors import Rejected
-from pyln_fast.testing.regtest.policy import MAX_MONEY_SAT
+from pyln_fast.testing.regtest.kernel import MAX_MONEY_SAT
+from pyln_fast.tx.transaction import Transaction
 from pyln_fast.types import Sat
 
 _LOCK_TIME_THRESHOLD = 500_000_000

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 import coincurve
 
 from pyln_fast.errors import LocalError
 from pyln_fast.testing.regtest import policy
-from pyln_fast.testing.regtest._interim import Transaction, TxInput, serialize, sighash_bip143
 from pyln_fast.testing.regtest.addresses import address_of_script
 from pyln_fast.testing.regtest.chain import COINBASE_MATURITY, Chain, Coin
 from pyln_fast.testing.regtest.mempool import Mempool
 from pyln_fast.testing.regtest.policy import Policy
-from pyln_fast.types import OutPoint, PrivateKey, Sat, TxOut
+from pyln_fast.tx.scripts import p2wpkh
+from pyln_fast.tx.transaction import (
+    SEQUENCE_RBF,
+    SIGHASH_ALL,
+    Transaction,
+    TxInput,
+    serialize,
+    sighash_p2wpkh,
+    with_witness,
+)
+from pyln_fast.types import OutPoint, PrivateKey, PublicKey, Sat, TxOut
 
-_SIGHASH_ALL = 1
-_SEQUENCE_RBF = 0xFFFFFFFD
 _P2WPKH_INPUT_WEIGHT = 4 * 41 + 1 + 1 + 73 + 1 + 33
 _OVERHEAD_WEIGHT = 4 * 10 + 2
 _LOOK_AHEAD = 20
@@ -86,25 +92,21 @@ class Faucet:
         outputs = [payment]
         if change >= policy.dust_threshold_sat(change_script, self._policy):
             outputs.append(TxOut(Sat(change), change_script))
-        inputs = tuple(TxInput(outpoint, b"", _SEQUENCE_RBF, ()) for outpoint, _ in chosen)
+        inputs = tuple(TxInput(outpoint, b"", SEQUENCE_RBF, ()) for outpoint, _ in chosen)
         return self._sign(Transaction(2, inputs, tuple(outputs), 0), [coin for _, coin in chosen])
 
     def _sign(self, tx: Transaction, coins: list[Coin]) -> bytes:
-        inputs = []
-        for index, (tx_input, coin) in enumerate(zip(tx.inputs, coins)):
+        for index, coin in enumerate(coins):
             script, value = coin.output.script_pubkey, coin.output.value_sat
             key = coincurve.PrivateKey(bytes(self._keys[script]))
-            code = b"\x76\xa9\x14" + script[2:] + b"\x88\xac"
-            digest = sighash_bip143(tx, index, code, value, _SIGHASH_ALL)
-            signature = key.sign(digest, hasher=None) + bytes([_SIGHASH_ALL])
-            witness = (signature, key.public_key.format())
-            inputs.append(TxInput(tx_input.outpoint, b"", tx_input.sequence, witness))
-        return serialize(Transaction(tx.version, tuple(inputs), tx.outputs, tx.lock_time))
+            public = PublicKey(key.public_key.format())
+            digest = sighash_p2wpkh(tx, index, public, value)
+            tx = with_witness(tx, index, (key.sign(digest, hasher=None) + bytes([SIGHASH_ALL]), public))
+        return serialize(tx)
 
     def _script(self, index: int) -> bytes:
         secret = PrivateKey(hmac.digest(self._seed, b"pyln_fast regtest faucet %d" % index, "sha256"))
-        public = coincurve.PrivateKey(bytes(secret)).public_key.format()
-        script = b"\x00\x14" + hashlib.new("ripemd160", hashlib.sha256(public).digest()).digest()
+        script = p2wpkh(PublicKey(coincurve.PrivateKey(bytes(secret)).public_key.format()))
         self._keys[script] = secret
         return script
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from pyln_fast.testing.regtest._interim import Transaction, serialize, txid, weight, wtxid
 from pyln_fast.testing.regtest.addresses import address_of_script
 from pyln_fast.testing.regtest.block_store import Block
 from pyln_fast.testing.regtest.chain import Chain
@@ -15,6 +14,7 @@ from pyln_fast.testing.regtest.mempool import Entry, Mempool
 from pyln_fast.testing.regtest.policy import is_coinbase
 from pyln_fast.testing.regtest.script_text import asm, descriptor
 from pyln_fast.testing.regtest.scripts import script_type
+from pyln_fast.tx.transaction import Transaction, serialize, txid, weight, wtxid
 from pyln_fast.types import TxOut, txid_hex
 
 TARGET = f"{0x7FFFFF << 8 * 29:064x}"

@@ -23,6 +23,7 @@ from pyln_fast.testing.regtest.errors import BlockRejected
 from pyln_fast.types import BlockHash, TxOut
 
 _ALL_CONSENSUS_FLAGS = pbk.ScriptVerificationFlags(sum(pbk.ScriptVerificationFlags))
+MAX_MONEY_SAT = 21_000_000 * 100_000_000
 _BLOCK_CHECKED = re.compile(r"BlockChecked: block hash=([0-9a-f]{64}) state=([^,\s]+)")
 _reasons: dict[str, str] = {}
 _log_connections: list[pbk.LoggingConnection] = []
@@ -125,6 +126,25 @@ def transactions_of_block(raw: bytes) -> tuple[bytes, ...]:
     except RuntimeError:
         raise BlockRejected("Block decode failed") from None
     return tuple(bytes(tx) for tx in block.transactions)
+
+
+def unreadable_reason(raw_tx: bytes) -> str | None:
+    """Why a transaction that can be read can be in no block, in Core's words; None: it cannot be read.
+
+    For what `pyln_fast.tx.transaction.parse` refuses for its content.
+    """
+    try:
+        tx = pbk.Transaction(raw_tx)
+    except RuntimeError:
+        return None
+    if bytes(tx) != raw_tx or not len(tx.inputs):
+        return None
+    amounts = [output.amount for output in tx.outputs]
+    if not amounts:
+        return "bad-txns-vout-empty"
+    if min(amounts) < 0:
+        return "bad-txns-vout-negative"
+    return "bad-txns-vout-toolarge" if max(amounts) > MAX_MONEY_SAT else "bad-txns-oversize"
 
 
 def first_invalid_input(raw_tx: bytes, spent: Sequence[TxOut]) -> int | None:

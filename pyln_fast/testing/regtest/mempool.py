@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pyln_fast.testing.regtest._interim import Transaction
 from pyln_fast.testing.regtest.block_store import Block
 from pyln_fast.testing.regtest.chain import Chain, Coin
+from pyln_fast.tx.transaction import Transaction
 from pyln_fast.types import OutPoint, Sat, Txid, TxOut
 
 

@@ -5,17 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from pyln_fast.testing.regtest._interim import (
-    Transaction,
-    TxInput,
-    serialize,
-    sha256d,
-    txid,
-    wtxid,
-)
-from pyln_fast.testing.regtest.block_store import Header, assemble, merkle_root
+from pyln_fast.testing.regtest.block_store import Header, assemble, merkle_root, sha256d
 from pyln_fast.testing.regtest.chain import Chain
 from pyln_fast.testing.regtest.mempool import Entry, Mempool
+from pyln_fast.tx.transaction import Transaction, TxInput, serialize, txid, wtxid
 from pyln_fast.types import OutPoint, Sat, Txid, TxOut
 
 COIN_SAT = 100_000_000

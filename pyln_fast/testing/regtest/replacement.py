@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyln_fast.testing.regtest._interim import Transaction
 from pyln_fast.testing.regtest.consensus import btc
 from pyln_fast.testing.regtest.errors import Rejected, RejectKind
 from pyln_fast.testing.regtest.mempool import Entry, Mempool
 from pyln_fast.testing.regtest.policy import Policy, fee_at
+from pyln_fast.tx.transaction import Transaction
 from pyln_fast.types import Txid, txid_hex
 
 _MAX_REPLACED = 100

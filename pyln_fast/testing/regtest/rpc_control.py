@@ -61,6 +61,8 @@ def _transaction(node: RegtestNode, text: str) -> bytes:
     except (ValueError, DecodeError):
         message = f"Transaction decode failed for {text}. Make sure the tx has at least one input."
         raise RpcError(errors.DESERIALIZATION_ERROR, message) from None
+    except Rejected as error:
+        raise RpcError(errors.VERIFY_ERROR, f"TestBlockValidity failed: {error.reason}") from None
     return raw
 
 

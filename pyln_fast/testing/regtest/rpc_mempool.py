@@ -32,6 +32,8 @@ def _decoded(text: str, message: str) -> bytes:
         decode(raw)
     except (ValueError, DecodeError):
         raise RpcError(errors.DESERIALIZATION_ERROR, message) from None
+    except Rejected as error:
+        raise RpcError(errors.VERIFY_REJECTED, str(error)) from None
     return raw
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pyln_fast.testing.regtest._interim import Transaction
 from pyln_fast.testing.regtest.mempool import Entry, Mempool
+from pyln_fast.tx.transaction import Transaction
 from pyln_fast.types import Txid, txid_hex
 
 VERSION = 3
