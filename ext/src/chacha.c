@@ -2,6 +2,7 @@
 #include "chacha.h"
 
 #include "bytes.h"
+#include "ct.h"
 #include "poly1305.h"
 #include "secp.h"
 
@@ -157,7 +158,9 @@ static int tag_matches(const unsigned char *tag16, const unsigned char *cipher, 
     make_tag(tag, cipher, len, ad, ad_len, one_time_key32);
     for (int i = 0; i < 16; i++) differs |= tag[i] ^ tag16[i];
     lnf_wipe(tag, sizeof tag);
-    return differs == 0;
+    int ok = differs == 0;
+    lnf_declassify(&ok, sizeof ok);
+    return ok;
 }
 
 /* in XOR the stream that is there, then XOR what follows it. */
