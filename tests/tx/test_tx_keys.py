@@ -154,7 +154,7 @@ def test_points_and_scalars_that_are_none() -> None:
             lambda p: keys.derive_revocation_public_key(p, good),
             lambda p: keys.derive_revocation_public_key(good, p),
         ):
-            with pytest.raises(ValueError, match="not a (point|scalar)"):
+            with pytest.raises(ValueError, match=r"not a (point|scalar)"):
                 call(bad)
     for raw in map(PrivateKey, BAD_SCALARS):
         assert not keys.is_valid_private_key(raw)
