@@ -23,7 +23,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+	$(BIN)/python -m pytest benchmarks $(ARGS)
 
 # liblnfast under ASan and UBSan: its tests in C, then the tests in Python that call it.
 sanitize: $(STAMP)
