@@ -343,3 +343,30 @@ cdef class CommitmentSide:
             return work.fault()
         signatures = [new_bytes(work.signatures + 64 * i, 64) for i in range(work.built.htlc_count)]
         return 0, 0, (new_bytes(signature64, 64), tuple(signatures), work.result(commitment.spec.htlcs))
+
+
+# ---- what the benchmarks measure commitments against ----
+
+def raw_sign_loop(bytes messages not None, object key):
+    """One signature after another of the 32-byte messages, and nothing else; None if the key is out of range."""
+    cdef size_t count = len(messages) // 32
+    cdef const unsigned char *key32 = bytes_of(key, 32, "a private key")
+    cdef const unsigned char *messages32 = messages
+    cdef bytes signatures = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(64 * count))
+    cdef unsigned char *signatures64 = <unsigned char *>PyBytes_AS_STRING(signatures)
+    cdef int done
+    with nogil:
+        done = lnf_raw_sign_loop(signatures64, count, messages32, key32)
+    return signatures if done else None
+
+
+def raw_verify_loop(bytes signatures not None, bytes messages not None, bytes point not None):
+    """Whether all are valid."""
+    cdef size_t count = len(messages) // 32
+    cdef const unsigned char *signatures64 = bytes_of(signatures, <Py_ssize_t>(64 * count), "the signatures")
+    cdef const unsigned char *messages32 = messages
+    cdef const unsigned char *point33 = bytes_of(point, 33, "a point")
+    cdef int done
+    with nogil:
+        done = lnf_raw_verify_loop(count, signatures64, messages32, point33)
+    return done == 1

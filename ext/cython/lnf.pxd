@@ -212,6 +212,10 @@ cdef extern from "lnfast.h" nogil:
     int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64, unsigned char *htlc_signatures64,
                             const lnf_commitment_side *side, const lnf_commitment *commitment,
                             const unsigned char *funding_key32, const unsigned char *htlc_base_key32)
+    int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32,
+                          const unsigned char *key32)
+    int lnf_raw_verify_loop(size_t count, const unsigned char *signatures64, const unsigned char *messages32,
+                            const unsigned char *point33)
     int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64,
                                         const lnf_commitment_side *side, const lnf_commitment *commitment,
                                         const unsigned char *funding_key32)

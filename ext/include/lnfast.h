@@ -428,6 +428,11 @@ LNF_API int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *sign
 /* The broadcaster's own signature of the commitment transaction. */
 LNF_API int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64, const lnf_commitment_side *side,
                                             const lnf_commitment *commitment, const unsigned char *funding_key32);
+/* Nothing but `count` signatures of 32-byte messages by one key, and their verification: what the functions above are measured
+ * against. messages and signatures lie one behind another. */
+LNF_API int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32, const unsigned char *key32);
+LNF_API int lnf_raw_verify_loop(size_t count, const unsigned char *signatures64, const unsigned char *messages32,
+                                const unsigned char *point33);
 /* What both parties sign (SIGHASH_ALL) of a commitment that was built. */
 LNF_API void lnf_commitment_sighash(unsigned char *out32, const lnf_built_commitment *built, const lnf_commitment_side *side);
 

@@ -457,3 +457,22 @@ int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *
     memset(signature64, 0, 64);
     return fail(built, LNF_FAULT_KEY, 0);
 }
+
+int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32, const unsigned char *key32) {
+    for (size_t i = 0; i < count; i++) {
+        if (!sign_compact(signatures64 + 64 * i, messages32 + 32 * i, key32)) {
+            memset(signatures64, 0, 64 * count);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int lnf_raw_verify_loop(size_t count, const unsigned char *signatures64, const unsigned char *messages32, const unsigned char *point33) {
+    lnf_secp_pubkey key;
+    if (!lnf_point_parse(&key, point33)) return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!verify_compact(signatures64 + 64 * i, messages32 + 32 * i, &key)) return 0;
+    }
+    return 1;
+}
