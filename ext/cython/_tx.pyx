@@ -1,10 +1,11 @@
 """Binds tx.c, script.c and commitment.c. Owner: pyln_fast.tx."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.string cimport memcpy
 
+from buffers cimport bytes_of
 from lnf cimport *
 
 # lnf_commitment_fault, by name.
@@ -17,15 +18,7 @@ FAULT_HTLC_SIGNATURE_COUNT = LNF_FAULT_HTLC_SIGNATURE_COUNT
 FAULT_HTLC_SIGNATURE = LNF_FAULT_HTLC_SIGNATURE
 
 
-cdef const unsigned char *bytes_of(object data, Py_ssize_t length, str what) except NULL:
-    if not PyBytes_Check(data):
-        raise TypeError(f"{what} must be bytes, not {type(data).__name__}")
-    if PyBytes_GET_SIZE(data) != length:
-        raise ValueError(f"{what} has {PyBytes_GET_SIZE(data)} bytes, not {length}")
-    return <const unsigned char *>PyBytes_AS_STRING(data)
-
-
-cdef inline bytes new_bytes(const unsigned char *data, size_t length):
+cdef inline bytes copied(const unsigned char *data, size_t length):
     return PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length)
 
 
@@ -34,50 +27,50 @@ cdef inline bytes new_bytes(const unsigned char *data, size_t length):
 def ripemd160(bytes data not None):
     cdef unsigned char out[20]
     lnf_ripemd160(out, data, len(data))
-    return new_bytes(out, 20)
+    return copied(out, 20)
 
 
 def hash160(bytes data not None):
     cdef unsigned char out[20]
     lnf_hash160(out, data, len(data))
-    return new_bytes(out, 20)
+    return copied(out, 20)
 
 
 def sha256(bytes data not None):
     cdef unsigned char out[32]
     lnf_sha256(out, data, len(data))
-    return new_bytes(out, 32)
+    return copied(out, 32)
 
 
 def sha256d(bytes data not None):
     cdef unsigned char out[32]
     lnf_sha256d(out, data, len(data))
-    return new_bytes(out, 32)
+    return copied(out, 32)
 
 
 def script_funding(bytes funding_a not None, bytes funding_b not None):
     cdef unsigned char out[71]
     lnf_script_funding(out, bytes_of(funding_a, 33, "a point"), bytes_of(funding_b, 33, "a point"))
-    return new_bytes(out, 71)
+    return copied(out, 71)
 
 
 def script_to_local(bytes revocation not None, uint32_t to_self_delay, bytes delayed not None):
     cdef unsigned char out[144]
     cdef size_t length = lnf_script_to_local(
         out, bytes_of(revocation, 33, "a point"), to_self_delay, bytes_of(delayed, 33, "a point"))
-    return new_bytes(out, length)
+    return copied(out, length)
 
 
 def script_to_remote(bytes payment not None):
     cdef unsigned char out[37]
     lnf_script_to_remote(out, bytes_of(payment, 33, "a point"))
-    return new_bytes(out, 37)
+    return copied(out, 37)
 
 
 def script_anchor(bytes funding not None):
     cdef unsigned char out[40]
     lnf_script_anchor(out, bytes_of(funding, 33, "a point"))
-    return new_bytes(out, 40)
+    return copied(out, 40)
 
 
 def script_offered_htlc(bytes revocation not None, bytes broadcaster_htlc not None,
@@ -86,7 +79,7 @@ def script_offered_htlc(bytes revocation not None, bytes broadcaster_htlc not No
     cdef size_t length = lnf_script_offered_htlc(
         out, bytes_of(revocation, 33, "a point"), bytes_of(broadcaster_htlc, 33, "a point"),
         bytes_of(countersignatory_htlc, 33, "a point"), bytes_of(payment_hash, 32, "a payment hash"), anchors)
-    return new_bytes(out, length)
+    return copied(out, length)
 
 
 def script_received_htlc(bytes revocation not None, bytes broadcaster_htlc not None,
@@ -97,19 +90,19 @@ def script_received_htlc(bytes revocation not None, bytes broadcaster_htlc not N
         out, bytes_of(revocation, 33, "a point"), bytes_of(broadcaster_htlc, 33, "a point"),
         bytes_of(countersignatory_htlc, 33, "a point"), bytes_of(payment_hash, 32, "a payment hash"), cltv_expiry,
         anchors)
-    return new_bytes(out, length)
+    return copied(out, length)
 
 
 def p2wsh(bytes script not None):
     cdef unsigned char out[34]
     lnf_script_p2wsh(out, script, len(script))
-    return new_bytes(out, 34)
+    return copied(out, 34)
 
 
 def p2wpkh(bytes point not None):
     cdef unsigned char out[22]
     lnf_script_p2wpkh(out, bytes_of(point, 33, "a point"))
-    return new_bytes(out, 22)
+    return copied(out, 22)
 
 
 # ---- tx ----
@@ -138,17 +131,17 @@ def parse(bytes raw not None):
             witness_at = lnf_tx_compact_size(&count, &tx, witness_at)
             for _ in range(count):
                 witness_at = lnf_tx_compact_size(&length, &tx, witness_at)
-                items.append(new_bytes(data + witness_at, length))
+                items.append(copied(data + witness_at, length))
                 witness_at += length
         inputs.append((
-            new_bytes(tx_in.outpoint36, 32),
+            copied(tx_in.outpoint36, 32),
             tx_in.outpoint36[32] | tx_in.outpoint36[33] << 8 | tx_in.outpoint36[34] << 16
             | <uint32_t>tx_in.outpoint36[35] << 24,
-            new_bytes(tx_in.script, tx_in.script_len), tx_in.sequence, tuple(items)))
+            copied(tx_in.script, tx_in.script_len), tx_in.sequence, tuple(items)))
     at = tx.outputs_at
     for _ in range(tx.output_count):
         at = lnf_tx_output(&tx_out, &tx, at)
-        outputs.append((tx_out.value_sat, new_bytes(tx_out.script, tx_out.script_len)))
+        outputs.append((tx_out.value_sat, copied(tx_out.script, tx_out.script_len)))
     return tx.version, inputs, outputs, tx.lock_time
 
 
@@ -156,14 +149,14 @@ def txid(bytes raw not None):
     cdef lnf_tx tx = parsed(raw)
     cdef unsigned char out[32]
     lnf_tx_txid(out, &tx)
-    return new_bytes(out, 32)
+    return copied(out, 32)
 
 
 def wtxid(bytes raw not None):
     cdef lnf_tx tx = parsed(raw)
     cdef unsigned char out[32]
     lnf_tx_wtxid(out, &tx)
-    return new_bytes(out, 32)
+    return copied(out, 32)
 
 
 def weight(bytes raw not None):
@@ -188,7 +181,7 @@ def sighash_bip143(bytes raw not None, size_t index, bytes script_code not None,
     cdef unsigned char out[32]
     if not lnf_tx_sighash_bip143(out, &tx, index, script_code, len(script_code), value_sat, sighash_type):
         raise IndexError(f"input {index} of {tx.input_count}")
-    return new_bytes(out, 32)
+    return copied(out, 32)
 
 
 # ---- commitment ----
@@ -255,7 +248,7 @@ cdef class _Work:
                 found.append((i, <object>htlcs[kind]))
             else:
                 places[-1 - kind] = i
-        return (new_bytes(self.built.raw, self.built.raw_len), new_bytes(self.built.txid32, 32), tuple(found),
+        return (copied(self.built.raw, self.built.raw_len), copied(self.built.txid32, 32), tuple(found),
                 places[0], places[1], places[2], places[3], self.built.fee_sat)
 
 
@@ -277,8 +270,8 @@ cdef class CommitmentSide:
         cdef lnf_commitment_keys keys
         if not lnf_commitment_derive_keys(&keys, &self.side, bytes_of(per_commitment_point, 33, "a point")):
             return None
-        return (new_bytes(keys.revocation33, 33), new_bytes(keys.delayed33, 33),
-                new_bytes(keys.broadcaster_htlc33, 33), new_bytes(keys.countersignatory_htlc33, 33))
+        return (copied(keys.revocation33, 33), copied(keys.delayed33, 33),
+                copied(keys.broadcaster_htlc33, 33), copied(keys.countersignatory_htlc33, 33))
 
     def build(self, object commitment):
         """(0, 0, result) or (fault, index, None)."""
@@ -299,7 +292,7 @@ cdef class CommitmentSide:
         with nogil:
             done = lnf_commitment_sign_broadcaster(
                 &work.built, signature64, &self.side, &work.commitment, funding_key32)
-        return (0, 0, (new_bytes(signature64, 64), work.result(commitment.spec.htlcs))) if done else work.fault()
+        return (0, 0, (copied(signature64, 64), work.result(commitment.spec.htlcs))) if done else work.fault()
 
     def sighash(self, object commitment):
         """What both parties sign: (0, 0, (result, hash)) or (fault, index, None)."""
@@ -311,7 +304,7 @@ cdef class CommitmentSide:
             done = lnf_commitment_build(&work.built, &self.side, &work.commitment)
             if done:
                 lnf_commitment_sighash(out, &work.built, &self.side)
-        return (0, 0, (work.result(commitment.spec.htlcs), new_bytes(out, 32))) if done else work.fault()
+        return (0, 0, (work.result(commitment.spec.htlcs), copied(out, 32))) if done else work.fault()
 
     def verify(self, object commitment, object signature, tuple htlc_signatures not None):
         """(0, 0, result) or (fault, index, None)."""
@@ -341,8 +334,8 @@ cdef class CommitmentSide:
                                        funding_key32, htlc_base_key32)
         if not done:
             return work.fault()
-        signatures = [new_bytes(work.signatures + 64 * i, 64) for i in range(work.built.htlc_count)]
-        return 0, 0, (new_bytes(signature64, 64), tuple(signatures), work.result(commitment.spec.htlcs))
+        signatures = [copied(work.signatures + 64 * i, 64) for i in range(work.built.htlc_count)]
+        return 0, 0, (copied(signature64, 64), tuple(signatures), work.result(commitment.spec.htlcs))
 
 
 # ---- what the benchmarks measure commitments against ----
