@@ -14,7 +14,9 @@ from pyln_fast.errors import LocalError
 from pyln_fast.types import CommitmentNumber, NodeId, PublicKey, Secret, Signature
 
 if TYPE_CHECKING:
+    from pyln_fast.tx.commitment import CommitmentSignatures
     from pyln_fast.tx.parameters import ChannelPublicKeys, ChannelTransactionParameters, Commitment
+    from pyln_fast.tx.transaction import Transaction
 
 
 class SignerRefused(LocalError):
@@ -111,12 +113,32 @@ class ChannelSigner(Protocol):
         ...
 
 
+class EcdsaChannelSigner(ChannelSigner, Protocol):
+    """Signs the transactions of one channel."""
+
+    def sign_counterparty_commitment(
+        self, params: ChannelTransactionParameters, commitment: Commitment
+    ) -> CommitmentSignatures:
+        """What `commitment_signed` carries, for the counterparty's commitment."""
+        ...
+
+    def sign_holder_commitment(
+        self,
+        state: EnforcementState,
+        params: ChannelTransactionParameters,
+        commitment: Commitment,
+        counterparty_signature: Signature,
+    ) -> Transaction:
+        """The holder's commitment ready for broadcast. Refused if it was never validated or its secret was released."""
+        ...
+
+
 class SignerProvider(Protocol):
     def generate_channel_keys_id(self, inbound: bool, user_channel_id: int) -> bytes:
         """32 bytes that name the keys of a new channel: different at each call, over restarts too."""
         ...
 
-    def derive_channel_signer(self, channel_keys_id: bytes) -> ChannelSigner: ...
+    def derive_channel_signer(self, channel_keys_id: bytes) -> EcdsaChannelSigner: ...
 
     def get_destination_script(self, channel_keys_id: bytes) -> bytes:
         """Where claimed outputs of a channel go: a script_pubkey of ours."""
