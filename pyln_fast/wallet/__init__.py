@@ -1,0 +1,1 @@
+"""The node's own money on chain: keys, addresses, coins and the transactions that spend them."""
