@@ -85,7 +85,7 @@ class Wallet(Ledger):
         return Balance(**{name: Sat(value) for name, value in sums.items()})
 
     def reservations(self) -> dict[bytes, tuple[OutPoint, ...]]:
-        """The coins that are kept, by the name that they are kept for: at start a node releases what it has no use for."""
+        """The coins that are kept, by the name that they are kept for: a node releases at start what is stale."""
         found: dict[bytes, tuple[OutPoint, ...]] = {}
         for outpoint, utxo in self.utxos():
             if utxo.reserved_by is not None:
