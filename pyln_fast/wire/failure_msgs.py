@@ -22,7 +22,7 @@ UPDATE = 0x1000
 Sha256OfOnion = Annotated[bytes, BYTES32_KIND]
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True):
+class Failure(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="failure"):
     """A failure by BOLT 4's name; `CODE` is its failure_code."""
 
     CODE: ClassVar[int]

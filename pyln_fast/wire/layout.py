@@ -16,8 +16,11 @@ from pyln_fast.wire.fields import Fixed, Kind, Tlv
 from pyln_fast.wire.tlv import BadMessage, BadTlv, read_records, write_record
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
-    """A message of a BOLT: its fields by the BOLT's names and in its order, TLV records last (None when absent)."""
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A message of a BOLT: its fields by the BOLT's names and in its order, TLV records last (None when absent).
+
+    Tagged by its name, so that a record may hold a union of messages.
+    """
 
     TYPE: ClassVar[int]
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyln_fast import records
 from pyln_fast.types import PaymentPreimage, Secret
 from pyln_fast.wire import fields
 from pyln_fast.wire.channel_msgs import (
@@ -321,3 +322,13 @@ def test_bolt_7_extended_queries(case: dict[str, Any]) -> None:
             )
         case _:
             raise AssertionError
+
+
+UPDATES = UpdateAddHtlc | UpdateFulfillHtlc | ChannelReestablish | RevokeAndAck
+
+
+@settings(max_examples=50)
+@given(st.one_of(*map(structs, UPDATES.__args__)))
+def test_a_record_can_hold_messages(message: Message) -> None:
+    """Whichever of several it is, secrets included."""
+    assert records.decode(UPDATES, records.encode(message)) == message
