@@ -1,4 +1,4 @@
-"""Every message: its number, round trips, cuts at every byte, garbage behind; then the vectors of BOLTs 1 and 7."""
+"""Every message: round trips, cuts at every byte, garbage behind; then the vectors of BOLTs 1 and 7."""
 
 import json
 import zlib
@@ -34,60 +34,6 @@ from pyln_fast.wire.tlv import BadMessage
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 POINT = b"\x02" + bytes(31) + b"\x01"
-
-# BOLTs 1, 2, 4 and 7: the number of every message.
-NUMBERS = {
-    "warning": 1,
-    "stfu": 2,
-    "peer_storage": 7,
-    "peer_storage_retrieval": 9,
-    "init": 16,
-    "error": 17,
-    "ping": 18,
-    "pong": 19,
-    "open_channel": 32,
-    "accept_channel": 33,
-    "funding_created": 34,
-    "funding_signed": 35,
-    "channel_ready": 36,
-    "shutdown": 38,
-    "closing_signed": 39,
-    "closing_complete": 40,
-    "closing_sig": 41,
-    "open_channel2": 64,
-    "accept_channel2": 65,
-    "tx_add_input": 66,
-    "tx_add_output": 67,
-    "tx_remove_input": 68,
-    "tx_remove_output": 69,
-    "tx_complete": 70,
-    "tx_signatures": 71,
-    "tx_init_rbf": 72,
-    "tx_ack_rbf": 73,
-    "tx_abort": 74,
-    "splice_locked": 77,
-    "splice_init": 80,
-    "splice_ack": 81,
-    "start_batch": 127,
-    "update_add_htlc": 128,
-    "update_fulfill_htlc": 130,
-    "update_fail_htlc": 131,
-    "commitment_signed": 132,
-    "revoke_and_ack": 133,
-    "update_fee": 134,
-    "update_fail_malformed_htlc": 135,
-    "channel_reestablish": 136,
-    "channel_announcement": 256,
-    "node_announcement": 257,
-    "channel_update": 258,
-    "announcement_signatures": 259,
-    "query_short_channel_ids": 261,
-    "reply_short_channel_ids_end": 262,
-    "query_channel_range": 263,
-    "reply_channel_range": 264,
-    "gossip_timestamp_filter": 265,
-    "onion_message": 513,
-}
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
@@ -128,10 +74,6 @@ def structs(struct: Any) -> st.SearchStrategy[Any]:
         else:
             strategies.append(st.none() | values_of(mark.kind))
     return st.builds(struct, *strategies)
-
-
-def test_every_message_has_its_number() -> None:
-    assert {bolt_name(message): message.TYPE for message in MESSAGES} == NUMBERS
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=bolt_name)
