@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
+from pyln_fast._ext._keys import pubkey_valid
 from pyln_fast.errors import DecodeError
 from pyln_fast.types import (
     ChainHash,
@@ -163,9 +164,10 @@ class Tlv:
 
 
 def _point(raw: bytes) -> bytes:
-    # BOLT 1 vectors, TLV Decoding Failures: what is no compressed point must not decode.
-    if raw[0] not in (2, 3):
-        raise DecodeError("point", f"a first byte of {raw[0]}, not 2 or 3")
+    # BOLT 1 vectors, TLV Decoding Failures: what is no point must not decode. The check costs 3 µs, and spares every
+    # user of a point the case that it is none.
+    if not pubkey_valid(raw):
+        raise DecodeError("point", "not a point of the curve")
     return raw
 
 
