@@ -153,7 +153,7 @@ class HTLCLocator(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RouteHop(msgspec.Struct, frozen=True, array_like=True):
-    """One hop of a path, as LDK has it: the fee is what this hop takes for forwarding on; the last hop's is the amount."""
+    """One hop of a path, as in LDK: the fee is what this hop takes for forwarding; the last hop's is the amount."""
 
     pubkey: NodeId
     short_channel_id: ShortChannelId
@@ -207,7 +207,7 @@ HTLCHandlingFailureType = Forward | UnknownNextHop | InvalidForward | InvalidOni
 
 
 class FundingGenerationReady(Event, frozen=True):
-    """Make a transaction that pays `channel_value_satoshis` to `output_script`, and call funding_transaction_generated."""
+    """Make a transaction that pays the value to `output_script`, and call funding_transaction_generated."""
 
     persists: ClassVar[bool] = False
     temporary_channel_id: ChannelId

@@ -6,6 +6,7 @@ import msgspec
 
 from pyln_fast.sign.interfaces import EnforcementState, SignerRefused
 from pyln_fast.tx import commitment as commitment_tx
+from pyln_fast.tx.closing import sign_closing
 from pyln_fast.tx.commitment import CommitmentSignatures
 from pyln_fast.tx.keys import commitment_index, per_commitment_point, per_commitment_secret, public_key
 from pyln_fast.tx.parameters import ChannelPublicKeys, ChannelTransactionParameters, Commitment
@@ -91,6 +92,10 @@ class InMemorySigner(msgspec.Struct, frozen=True):
             raise SignerRefused(f"sign holder commitment {number}", "it was never validated")
         assert commitment.per_commitment_point == self.get_per_commitment_point(CommitmentNumber(number))
         return commitment_tx.sign_holder(params, commitment, counterparty_signature, self.secrets.funding_key)
+
+    def sign_closing_transaction(self, params: ChannelTransactionParameters, tx: Transaction) -> Signature:
+        assert params.holder.pubkeys == self.pubkeys
+        return sign_closing(params, tx, self.secrets.funding_key)
 
     def _secret(self, number: CommitmentNumber) -> Secret:
         return per_commitment_secret(self.secrets.commitment_seed, commitment_index(number))

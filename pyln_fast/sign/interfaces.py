@@ -132,6 +132,10 @@ class EcdsaChannelSigner(ChannelSigner, Protocol):
         """The holder's commitment ready for broadcast. Refused if it was never validated or its secret was released."""
         ...
 
+    def sign_closing_transaction(self, params: ChannelTransactionParameters, tx: Transaction) -> Signature:
+        """The holder's signature for a cooperative close (`closing_signed`)."""
+        ...
+
 
 class SignerProvider(Protocol):
     def generate_channel_keys_id(self, inbound: bool, user_channel_id: int) -> bytes:

@@ -1,0 +1,1 @@
+"""A channel as a pure function: (state, message or command, context) → Transition(state, actions)."""
