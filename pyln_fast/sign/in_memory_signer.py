@@ -58,7 +58,7 @@ class InMemorySigner(msgspec.Struct, frozen=True):
         """Keeps count. The signatures were verified by the caller, which this signer trusts as it trusts itself."""
         assert params.holder.pubkeys == self.pubkeys
         newest, number = state.next_holder_commitment - 1, commitment.number
-        if number not in (newest, newest + 1) or number < state.lowest_unreleased:
+        if number not in (newest, newest + 1):
             raise SignerRefused(f"take holder commitment {number}", f"the newest is {newest}")
         return msgspec.structs.replace(state, next_holder_commitment=CommitmentNumber(number + 1))
 

@@ -365,6 +365,15 @@ def test_a_payee_that_did_not_sign_is_refused() -> None:
         decode(rewritten(P + S + D + other))
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_recovery_id_that_is_none(named: bool) -> None:
+    hrp, groups = bech32.decode(sign(replace(BASE, description="x", names_payee=named), NODE).text)
+    damaged = groups[:-104] + bech32.to_groups(bech32.to_bytes(groups[-104:])[:64] + b"\4")
+    with pytest.raises(InvalidInvoiceSignature) as error:
+        decode(bech32.encode(hrp, damaged))
+    assert error.value.why == "a recovery id of 4"
+
+
 @pytest.mark.parametrize("text", [VALID[1], VALID[5], VALID[14]])
 def test_cut_off_or_damaged_anywhere(text: str) -> None:
     """Behind the checksum too: the words are changed and given a checksum that matches."""

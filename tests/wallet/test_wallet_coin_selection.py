@@ -111,6 +111,22 @@ def test_largest_first_with_change() -> None:
     assert (selection.fee_sat, selection.change_sat) == (fee, 40_000 - fee)
 
 
+def test_every_coin_to_the_last_satoshi() -> None:
+    outputs = [TxOut(Sat(50_000), P2WPKH)]
+    needed = 50_000 + transaction_weight(3, outputs, change=False)
+    selection = select(coins_of([20_000, 20_000, needed - 40_000]), outputs, FeeratePerKw(1000))
+    assert (len(selection.coins), selection.fee_sat, selection.change_sat) == (3, needed - 50_000, None)
+    with pytest.raises(InsufficientFunds) as error:
+        select(coins_of([20_000, 20_000, needed - 40_001]), outputs, FeeratePerKw(1000))
+    assert (error.value.needed_sat, error.value.available_sat) == (needed, needed - 1)
+
+
+@given(feerates, st.integers(1, 400_000))
+def test_fees_are_rounded_up(feerate: FeeratePerKw, weight_units: int) -> None:
+    fee = fee_sat(feerate, weight_units)
+    assert (fee - 1) * 1000 < feerate * weight_units <= fee * 1000
+
+
 def test_coins_that_cost_more_than_they_bring_stay() -> None:
     """272 weight units at 10,000 sat a thousand: 2,720 sat an input."""
     with pytest.raises(InsufficientFunds) as error:
