@@ -9,7 +9,6 @@ import msgspec
 
 from pyln_fast.errors import DecodeError
 from pyln_fast.features import Feature, Features, MissingDependency
-from pyln_fast.payment import bech32
 from pyln_fast.payment.invoice_fields import (
     Fallback,
     InvalidInvoice,
@@ -24,6 +23,7 @@ from pyln_fast.payment.invoice_fields import (
     split_fields,
     tagged,
 )
+from pyln_fast.tx import bech32
 from pyln_fast.tx.keys import is_valid_public_key, recover, verify_ecdsa
 from pyln_fast.types import (
     Blocks,
@@ -131,7 +131,8 @@ def sign(unsigned: UnsignedInvoice, signer: InvoiceSigner) -> Invoice:
     payee = signer.get_node_id()
     groups = _encode_data(unsigned, payee)
     signature, recovery_id = signer.sign_invoice(hrp, bech32.to_bytes(groups, pad=True))
-    text = bech32.encode(hrp, groups + bech32.to_groups(signature + bytes((recovery_id,))))
+    words = groups + bech32.to_groups(signature + bytes((recovery_id,)))
+    text = bech32.encode(hrp, words, bech32.BECH32)
     return Invoice(
         **{name: getattr(unsigned, name) for name in UnsignedInvoice.__struct_fields__},
         payee=payee,
@@ -149,12 +150,12 @@ def decode(text: str) -> Invoice:
     text = text.strip()
     if text[:10].lower() == "lightning:":
         text = text[10:]
-    if len(text) > MAX_TEXT:
-        raise InvalidInvoice("invoice", f"{len(text)} characters, at most {MAX_TEXT} are read")
     try:
-        hrp, groups = bech32.decode(text)
+        hrp, groups, constant = bech32.decode(text, MAX_TEXT)
     except DecodeError as error:
         raise InvalidInvoice(error.what, error.why) from None
+    if constant != bech32.BECH32:
+        raise InvalidInvoice("bech32", "the checksum is that of Bech32m")
     network, amount_msat = _decode_hrp(hrp)
     if len(groups) < _TIMESTAMP_GROUPS + _SIGNATURE_GROUPS:
         raise InvalidInvoice("data", f"{len(groups)} groups, too few for a timestamp and a signature")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pyln_fast.errors import DecodeError
-from pyln_fast.payment import bech32
+from pyln_fast.tx import bech32
 from pyln_fast.tx.keys import is_valid_public_key
 from pyln_fast.types import Blocks, Msat, NodeId, PublicKey, ShortChannelId
 
@@ -97,19 +97,16 @@ def split_fields(groups: bytes) -> Iterator[tuple[str, bytes]]:
         length = bech32.to_int(groups[at + 1 : at + 3])
         end = at + 3 + length
         if at + 3 > len(groups) or end > len(groups):
-            raise InvalidInvoice(f"{LETTERS[groups[at]]} field", "it goes on after the end of the data")
-        yield LETTERS[groups[at]], groups[at + 3 : end]
+            raise InvalidInvoice(f"{bech32.CHARSET[groups[at]]} field", "it goes on after the end of the data")
+        yield bech32.CHARSET[groups[at]], groups[at + 3 : end]
         at = end
-
-
-LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 
 def tagged(letter: str, data: bytes) -> bytes:
     """One tagged field in groups."""
     if len(data) > MAX_FIELD_GROUPS:
         raise ValueError(f"the {letter} field would have {len(data)} groups: BOLT 11 allows {MAX_FIELD_GROUPS}")
-    return bytes((LETTERS.index(letter),)) + bech32.from_int(len(data), 2) + data
+    return bytes((bech32.CHARSET.index(letter),)) + bech32.from_int(len(data), 2) + data
 
 
 def decode_minimal(letter: str, data: bytes) -> int:

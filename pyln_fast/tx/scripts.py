@@ -119,17 +119,17 @@ def address(script_pubkey: bytes, network: Network) -> str:
         raise ValueError("not a script with a segwit address")
     version, data = program
     constant = bech32.BECH32M if version else bech32.BECH32
-    return bech32.encode(network.bech32_hrp, [version, *bech32.to_5_bits(data)], constant)
+    return bech32.encode(network.bech32_hrp, bytes((version,)) + bech32.to_groups(data), constant)
 
 
 def script_pubkey_from_address(text: str, network: Network) -> bytes:
     """The inverse. Raises DecodeError, also for an address of another network."""
-    hrp, values, constant = bech32.decode(text, _ADDRESS_LENGTH)
+    hrp, groups, constant = bech32.decode(text, _ADDRESS_LENGTH)
     if hrp != network.bech32_hrp:
         raise DecodeError("address", f"prefix {hrp!r} is not {network.bech32_hrp!r}, that of {network.value}")
-    if not values or values[0] > 16:
+    if not groups or groups[0] > 16:
         raise DecodeError("address", "no witness version, or one above 16")
-    version, program = values[0], bech32.to_8_bits(values[1:])
+    version, program = groups[0], bech32.to_whole_bytes(groups[1:])
     if constant != (bech32.BECH32M if version else bech32.BECH32):
         raise DecodeError("address", "the checksum is of the other kind (bech32 for version 0, else bech32m)")
     if not 2 <= len(program) <= 40 or (version == 0 and len(program) not in (20, 32)):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyln_fast.features import Features
-from pyln_fast.payment import bech32, invoice
+from pyln_fast.payment import invoice
 from pyln_fast.payment.invoice import (
     InvalidInvoiceSignature,
     Invoice,
@@ -28,6 +28,7 @@ from pyln_fast.payment.invoice_fields import (
     encode_amount,
     tagged,
 )
+from pyln_fast.tx import bech32
 from pyln_fast.tx.keys import public_key, sign_recoverable
 from pyln_fast.types import (
     Blocks,
@@ -172,7 +173,7 @@ def test_pico_bitcoin() -> None:
 def test_we_write_what_the_bolt_writes() -> None:
     """The signed words of its first example but for the fields' order: the same fields, the same signature scheme."""
     found = decode(VALID[0])
-    words = bech32.decode(VALID[0])[1][:-104]
+    words = bech32.decode(VALID[0], 1000)[1][:-104]
     signature, recovery_id = NODE.sign_invoice("lnbc", bech32.to_bytes(words, pad=True))
     assert (signature, recovery_id) == (found.signature, found.recovery_id)
     again = decode(sign(terms(found), NODE).text)
@@ -182,7 +183,7 @@ def test_we_write_what_the_bolt_writes() -> None:
 WHY = [
     ("9 field", "required features that we do not know: 100"),
     ("bech32", "the checksum does not match"),
-    ("bech32", "no human-readable part with the separator 1 after it"),
+    ("bech32", "no prefix with the separator 1 after it"),
     ("bech32", "upper and lower case are mixed"),
     ("signature", "no key can have made it"),
     ("data", "103 groups, too few for a timestamp and a signature"),
@@ -302,7 +303,7 @@ def rewritten(fields: bytes, hrp: str = "lnbc") -> str:
     """An invoice of these fields, properly signed, whatever they hold."""
     groups = bech32.from_int(1496314658, 7) + fields
     signature, recovery_id = NODE.sign_invoice(hrp, bech32.to_bytes(groups, pad=True))
-    return bech32.encode(hrp, groups + bech32.to_groups(signature + bytes((recovery_id,))))
+    return bech32.encode(hrp, groups + bech32.to_groups(signature + bytes((recovery_id,))), bech32.BECH32)
 
 
 P = tagged("p", bech32.to_groups(PAYMENT_HASH))
@@ -367,17 +368,17 @@ def test_a_payee_that_did_not_sign_is_refused() -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_recovery_id_that_is_none(named: bool) -> None:
-    hrp, groups = bech32.decode(sign(replace(BASE, description="x", names_payee=named), NODE).text)
+    hrp, groups, _ = bech32.decode(sign(replace(BASE, description="x", names_payee=named), NODE).text, 1000)
     damaged = groups[:-104] + bech32.to_groups(bech32.to_bytes(groups[-104:])[:64] + b"\4")
     with pytest.raises(InvalidInvoiceSignature) as error:
-        decode(bech32.encode(hrp, damaged))
+        decode(bech32.encode(hrp, damaged, bech32.BECH32))
     assert error.value.why == "a recovery id of 4"
 
 
 @pytest.mark.parametrize("text", [VALID[1], VALID[5], VALID[14]])
 def test_cut_off_or_damaged_anywhere(text: str) -> None:
     """Behind the checksum too: the words are changed and given a checksum that matches."""
-    hrp, groups = bech32.decode(text)
+    hrp, groups, _ = bech32.decode(text, 1000)
     for at in range(len(text)):
         with pytest.raises(InvalidInvoice):
             decode(text[:at])
@@ -385,10 +386,10 @@ def test_cut_off_or_damaged_anywhere(text: str) -> None:
             decode(text[:at] + ("q" if text[at] != "q" else "p") + text[at + 1 :])
     payee = decode(text).payee
     for at in range(len(groups)):
-        accepted_only_from_another(bech32.encode(hrp, groups[:at]), payee)
+        accepted_only_from_another(bech32.encode(hrp, groups[:at], bech32.BECH32), payee)
         for change in (1, 16, 31):
             damaged = groups[:at] + bytes((groups[at] ^ change,)) + groups[at + 1 :]
-            accepted_only_from_another(bech32.encode(hrp, damaged), payee)
+            accepted_only_from_another(bech32.encode(hrp, damaged, bech32.BECH32), payee)
 
 
 @given(st.text(max_size=200))
@@ -399,7 +400,7 @@ def test_any_text(text: str) -> None:
 
 @given(st.sampled_from(["lnbc", "lnbc1m", "lntb20u", "lnbcrt"]), st.lists(st.integers(0, 31), max_size=400).map(bytes))
 def test_any_words(hrp: str, groups: bytes) -> None:
-    accepted_only_from_another(bech32.encode(hrp, groups), NODE.get_node_id())
+    accepted_only_from_another(bech32.encode(hrp, groups, bech32.BECH32), NODE.get_node_id())
 
 
 def accepted_only_from_another(text: str, payee: NodeId) -> None:
@@ -418,10 +419,14 @@ def test_what_cannot_be_written_is_refused() -> None:
     assert decode(sign(replace(BASE, description="x" * 639), NODE).text).description == "x" * 639
 
 
-def test_a_text_too_long_is_not_read() -> None:
+def test_a_text_too_long_or_in_bech32m_is_not_read() -> None:
     with pytest.raises(InvalidInvoice) as error:
         decode("lnbc1" + "q" * invoice.MAX_TEXT)
-    assert error.value.what == "invoice"
+    assert error.value.what == "bech32"
+    hrp, groups, _ = bech32.decode(VALID[0], 1000)
+    with pytest.raises(InvalidInvoice) as error:
+        decode(bech32.encode(hrp, groups, bech32.BECH32M))
+    assert error.value.why == "the checksum is that of Bech32m"
 
 
 def test_the_payment_secret_stays_out_of_texts() -> None:
