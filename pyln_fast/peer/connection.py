@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 import msgspec
@@ -91,6 +92,11 @@ class Connection:
         return self._noise.their_node_id
 
     @property
+    def ready(self) -> bool:
+        """Both have said `init`."""
+        return self._phase is _Phase.READY
+
+    @property
     def closed(self) -> bool:
         return self._phase is _Phase.CLOSED
 
@@ -98,10 +104,14 @@ class Connection:
     def has_output(self) -> bool:
         return bool(self._raw or self._queue)
 
-    def receive(self, data: bytes) -> list[PeerEvent]:
-        """The next bytes of the socket. Every whole frame among them is decrypted in one call."""
+    def receive(self, data: bytes, on_authenticated: Callable[[Connection], list[PeerEvent]]) -> list[PeerEvent]:
+        """The next bytes of the socket. Every whole frame among them is decrypted in one call.
+
+        `on_authenticated` is asked once, when the peer has proved who it is and before it is heard: it may close.
+        """
         if self.closed:
             return []
+        events: list[PeerEvent] = []
         failure: NoiseError | None = None
         try:
             reply, messages = self._noise.receive(data)
@@ -111,9 +121,10 @@ class Connection:
         self._raw += reply
         if self._phase is _Phase.HANDSHAKE and self._noise.established:
             self._phase, self.authenticated = _Phase.AWAITING_INIT, True
-            features, networks = self._rules.features.encode(), self._rules.networks
-            self._enqueue(Init(b"", features, networks, self._remote_addr))
-        events: list[PeerEvent] = []
+            events += on_authenticated(self)
+            if not self.closed:
+                features, networks = self._rules.features.encode(), self._rules.networks
+                self._enqueue(Init(b"", features, networks, self._remote_addr))
         for message in messages:
             if not self.closed:
                 self._on_message(message, events)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
+from pyln_fast._ext._keys import pubkey_create
 from pyln_fast.peer.connection import Connection, PeerLimits, PeerRules
 from pyln_fast.peer.handlers import PeerEvent
 from pyln_fast.peer.noise import Noise
 from pyln_fast.sign.interfaces import EntropySource
-from pyln_fast.types import Monotonic, NodeId, PrivateKey
+from pyln_fast.types import Monotonic, NodeId, PrivateKey, PublicKey
 from pyln_fast.wire.codec import AnyMessage
 
 __all__ = ["CloseSocket", "Output", "PeerLimits", "PeerManager", "PeerRules"]
@@ -32,6 +33,7 @@ class CloseSocket(msgspec.Struct, frozen=True, array_like=True):
 class PeerManager:
     def __init__(self, node_secret: PrivateKey, entropy: EntropySource, rules: PeerRules) -> None:
         self._node_secret = node_secret
+        self._node_id = NodeId(PublicKey(pubkey_create(node_secret)))
         self._entropy = entropy
         self._rules = rules
         self._connections: dict[int, Connection] = {}
@@ -53,11 +55,7 @@ class PeerManager:
         connection = self._connections.get(conn)
         if connection is None:
             return []
-        was_authenticated = connection.authenticated
-        events = connection.receive(data)
-        if connection.authenticated and not was_authenticated:
-            events = self._replace_older(connection) + events
-        return self._after(connection, events)
+        return self._after(connection, connection.receive(data, self._settle_rivals))
 
     def send_message(self, conn: int, message: AnyMessage) -> None:
         """To a connection that was reported as connected; a message to one that is gone dies with it.
@@ -144,11 +142,20 @@ class PeerManager:
         self._connections[conn] = connection
         self._after(connection, [])
 
-    def _replace_older(self, connection: Connection) -> list[PeerEvent]:
-        """BOLT 1 wants one connection a peer: the newest is the one that the peer believes in."""
-        assert connection.their_node_id is not None
-        older = self._by_node.pop(connection.their_node_id, None)
-        self._by_node[connection.their_node_id] = connection
+    def _settle_rivals(self, connection: Connection) -> list[PeerEvent]:
+        """BOLT 1 wants one connection a peer: the newest, for that is the one in which the peer believes.
+
+        Only if both nodes called each other at the same moment, the call of the lower node id stands, on both sides:
+        with the newest on each side, each would close what the other keeps.
+        """
+        node_id = connection.their_node_id
+        assert node_id is not None
+        older = self._by_node.get(node_id)
+        if older is not None and not older.ready and older.inbound != connection.inbound:
+            lower_id_is_theirs = node_id < self._node_id
+            if older.inbound == lower_id_is_theirs:
+                return connection.close("both nodes connected at once: the other connection stays")
+        self._by_node[node_id] = connection
         if older is None:
             return []
         return self._after(older, older.close("replaced by a newer connection of the same node"))

@@ -378,6 +378,29 @@ def test_a_newer_connection_of_the_same_node_replaces_the_older() -> None:
     assert node.manager.read_event(1, old.noise.encrypt([encode(fee())])) == []
 
 
+@pytest.mark.parametrize(("a_secret", "b_secret"), [(ALICE, BOB), (BOB, ALICE)])
+def test_of_two_calls_at_the_same_moment_the_lower_ids_stands(a_secret: PrivateKey, b_secret: PrivateKey) -> None:
+    a, b = Node(a_secret), Node(b_secret)
+    a.manager.new_outbound_connection(1, b.id)
+    b.manager.new_inbound_connection(1)
+    b.manager.new_outbound_connection(2, a.id)
+    a.manager.new_inbound_connection(2)
+    while outputs := [(a, output) for output in a.manager.take_output()] + [
+        (b, output) for output in b.manager.take_output()
+    ]:
+        for source, output in outputs:
+            target = b if source is a else a
+            if isinstance(output, Output):
+                target.events += target.manager.read_event(output.conn, output.data)
+            else:
+                target.events += target.manager.socket_disconnected(output.conn)
+    stays = 1 if a.id < b.id else 2
+    for node, other in ((a, b), (b, a)):
+        assert node.manager.list_peers() == [(stays, other.id)]
+        assert {type(event): event.conn for event in node.events} == {PeerConnected: stays, ConnectionFailed: 3 - stays}
+        assert len(node.events) == 2
+
+
 def test_one_who_only_claims_to_be_a_node_replaces_nobody() -> None:
     node, _ = peer_of()
     node.manager.new_inbound_connection(2)
