@@ -88,9 +88,9 @@ def decode(kind: type[Record], data: bytes) -> Record:
     what = f"a record {getattr(kind, '__name__', kind)}"
     if not data:
         raise DecodeError(what, "it is empty")
-    if data[0] != RECORD_VERSION:
-        age = "newer" if data[0] > RECORD_VERSION else "unknown"
-        raise DecodeError(what, f"its version {data[0]} is {age}: this program reads version {RECORD_VERSION}")
+    if not 0 < data[0] <= RECORD_VERSION:
+        age = "newer" if data[0] else "unknown"
+        raise DecodeError(what, f"its version {data[0]} is {age}: this program reads versions up to {RECORD_VERSION}")
     decoder: msgspec.msgpack.Decoder[Record] = _decoder(cast(Any, kind))
     try:
         return decoder.decode(memoryview(data)[1:])

@@ -1,0 +1,128 @@
+"""The SQLite file of a database: its schema, its header, what its errors mean. No state: see sqlite_store."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyln_fast.errors import DecodeError
+from pyln_fast.persist import directory as disk
+from pyln_fast.persist.kv_store import (
+    DatabaseDamaged,
+    DatabaseLocked,
+    DatabaseNewer,
+    DatabaseUnwritable,
+    DiskFull,
+    StoreError,
+)
+from pyln_fast.persist.records import FORMAT_VERSION, Header, frame_header, row_checksum, unframe_header
+from pyln_fast.records import RECORD_VERSION
+
+APPLICATION_ID = 0x6C6E6631
+"""SQLite's mark of whose file it is: `lnf1`."""
+
+_SCHEMA = """
+CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), payload BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE log (sequence INTEGER PRIMARY KEY, checksum BLOB NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE state (
+  name TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, checksum BLOB NOT NULL, PRIMARY KEY (name, key)
+) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """For writing, locked against every other process until it is closed."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    # Text as bytes: damage can make text of a record, and the error of decoding it would quote the record.
+    db.text_factory = bytes
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+        mode = single(db, "PRAGMA journal_mode = WAL")
+        if mode != b"wal":
+            raise DatabaseUnwritable(path, "its file system cannot do write-ahead logging")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    return single(db, "SELECT count(*) FROM sqlite_schema") == 0
+
+
+def create(db: sqlite3.Connection) -> None:
+    """All of it in one transaction: a crash leaves an empty file or a whole database."""
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute("INSERT INTO header VALUES (1, ?, ?)", frame_header(Header(os.urandom(16))))
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+    db.execute("COMMIT")
+
+
+def read_header(path: Path, db: sqlite3.Connection) -> Header:
+    """Raises DatabaseNewer, DatabaseDamaged, DecodeError."""
+    if single(db, "PRAGMA application_id") != APPLICATION_ID:
+        raise DatabaseDamaged(path, "it is not a database of this program")
+    version = single(db, "PRAGMA user_version")
+    if not isinstance(version, int) or version < 1:
+        raise DatabaseDamaged(path, f"its format {version} is unknown")
+    if version > FORMAT_VERSION:
+        raise DatabaseNewer(path, f"it has format {version}; this program reads formats up to {FORMAT_VERSION}")
+    rows = db.execute("SELECT payload, checksum FROM header").fetchall()
+    if len(rows) != 1:
+        raise DatabaseDamaged(path, f"it has {len(rows)} headers, not one")
+    header = unframe_header(*rows[0])
+    if header.record_version > RECORD_VERSION:
+        raise DatabaseNewer(
+            path,
+            f"its records have version {header.record_version}; this program reads versions up to {RECORD_VERSION}",
+        )
+    return header
+
+
+def checked_row(path: Path, table: str, key: object, value: object, checksum: object) -> tuple[bytes, bytes]:
+    """The key and the value of a row of the tables. Raises DatabaseDamaged."""
+    if isinstance(key, bytes) and isinstance(value, bytes) and row_checksum(table, key, value) == checksum:
+        return key, value
+    raise DatabaseDamaged(path, f"a record of table {table} does not match its checksum")
+
+
+def single(db: sqlite3.Connection, query: str) -> object:
+    row = db.execute(query).fetchone()
+    return None if row is None else row[0]
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Errors of SQLite, of the system and of decoding become StoreErrors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise sqlite_error(path, error) from error
+    except DecodeError as error:
+        raise DatabaseDamaged(path, str(error)) from error
+    except OSError as error:
+        raise disk.os_error(path, error) from error
+
+
+def sqlite_error(path: Path, error: sqlite3.Error) -> StoreError:
+    """What SQLite's error means here; the line carries its name for it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return DatabaseLocked(path, f"another process has it open ({name})")
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull(path, f"the disk is full ({name})")
+    # SQLITE_ERROR: a statement that was right when the schema was whole.
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT):
+        return DatabaseDamaged(path, f"it is damaged: {error} ({name})")
+    return DatabaseUnwritable(path, f"it cannot be written: {error} ({name})")

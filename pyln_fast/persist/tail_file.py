@@ -1,0 +1,86 @@
+"""A small file beside the database that says how far its log reached.
+
+SQLite drops the tail of a damaged write-ahead log without a word. What was dropped may be a revocation, so the log must
+not be shorter at start than this file says. It is written after each commit, into two places in turn, so that a torn
+write leaves the one before it. It is not synced with every commit: where power fails it may say too little, which
+refuses nothing, but never too much.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+
+from pyln_fast.persist.kv_store import DatabaseDamaged
+
+_MAGIC = b"lnftail1"
+_SLOT_BYTES = 512
+"""A sector: it is written whole or not at all."""
+_CONTENT_BYTES = 8 + 16 + 8
+_CHECKSUM_BYTES = 16
+
+
+class TailFile:
+    """`sequence` is what it says. Raises OSError where a call to the system fails."""
+
+    def __init__(self, descriptor: int, store_id: bytes, sequence: int) -> None:
+        self._descriptor = descriptor
+        self._store_id = store_id
+        self.sequence = sequence
+
+    @classmethod
+    def create(cls, path: Path, store_id: bytes) -> None:
+        """For a log without batches."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        tail = cls(descriptor, store_id, 0)
+        try:
+            os.posix_fallocate(descriptor, 0, 2 * _SLOT_BYTES)
+            tail.write(0)
+            tail.sync()
+        finally:
+            tail.close()
+
+    @classmethod
+    def open(cls, path: Path, store_id: bytes) -> TailFile:
+        """Raises DatabaseDamaged, FileNotFoundError."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            sequence = read_tail(path, os.pread(descriptor, 2 * _SLOT_BYTES, 0), store_id)
+        except DatabaseDamaged:
+            os.close(descriptor)
+            raise
+        return cls(descriptor, store_id, sequence)
+
+    def write(self, sequence: int) -> None:
+        content = _MAGIC + self._store_id + sequence.to_bytes(8, "big")
+        offset = sequence % 2 * _SLOT_BYTES
+        written = os.pwrite(self._descriptor, content + _checksum(content), offset)
+        if written != _CONTENT_BYTES + _CHECKSUM_BYTES:
+            raise OSError("the tail file was written in part")
+        self.sequence = sequence
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def read_tail(path: Path, data: bytes, store_id: bytes) -> int:
+    """The highest sequence in the file's bytes. Raises DatabaseDamaged if neither place is readable."""
+    found = []
+    for offset in (0, _SLOT_BYTES):
+        content = data[offset : offset + _CONTENT_BYTES]
+        checksum = data[offset + _CONTENT_BYTES : offset + _CONTENT_BYTES + _CHECKSUM_BYTES]
+        if content.startswith(_MAGIC) and checksum == _checksum(content):
+            if content[8:24] != store_id:
+                raise DatabaseDamaged(path, "it belongs to another database: files of two databases were mixed")
+            found.append(int.from_bytes(content[24:], "big"))
+    if not found:
+        raise DatabaseDamaged(path, "it is damaged, so nobody can tell whether the database is complete")
+    return max(found)
+
+
+def _checksum(content: bytes) -> bytes:
+    return blake2b(content, digest_size=_CHECKSUM_BYTES).digest()

@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyln_fast.persist.kv_store import (
+    DatabaseDamaged,
+    DatabaseLocked,
+    DatabaseNewer,
+    DatabaseUnwritable,
+    LoadedState,
+    Store,
+    StoreError,
+)
+from pyln_fast.persist.memory_store import MemoryStore
+from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.records import Batch, Delete, Put, Write
+
+TABLES = ("channels", "payments", "revoked")
+
+
+def open_store(directory: Path) -> SqliteStore:
+    return SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
+
+
+def batch(sequence: int, *writes: Write) -> Batch:
+    return Batch(sequence, writes or (Put("channels", b"c%d" % (sequence % 7), b"%d" % sequence * 50),))
+
+
+def filled(directory: Path, batches: int, checkpoint_until: int = 0) -> dict[bytes, bytes]:
+    """A database of so many batches, cleanly closed; what its table `channels` holds."""
+    store = open_store(directory)
+    for sequence in range(1, batches + 1):
+        store.append(batch(sequence))
+        if sequence == checkpoint_until:
+            while store.checkpoint():
+                pass
+    expected = store.load().tables["channels"]
+    store.close()
+    return expected
+
+
+def one_line(error: BaseException, directory: Path) -> None:
+    assert isinstance(error, StoreError)
+    assert "\n" not in str(error)
+    assert str(directory) in str(error)
+
+
+def test_what_was_appended_is_there_after_a_restart(tmp_path: Path) -> None:
+    store: Store = open_store(tmp_path / "db")
+    assert store.load(TABLES) == LoadedState({name: {} for name in TABLES}, 0)
+    store.append(Batch(1, (Put("channels", b"a", b"1"), Put("payments", b"a", b"2"))))
+    store.append(Batch(2, (Delete("channels", b"a"), Put("channels", b"b", b"3"), Delete("payments", b"none"))))
+    for _ in range(2):
+        assert store.load(TABLES) == LoadedState({"channels": {b"b": b"3"}, "payments": {b"a": b"2"}, "revoked": {}}, 2)
+        store.close()
+        store = open_store(tmp_path / "db")
+    store.append(Batch(3, (Put("channels", b"b", b"4"),)))
+    assert store.read("channels", b"b") == b"4"
+    store.close()
+
+
+def test_only_the_next_sequence_is_appended(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for wrong in (0, 2):
+        with pytest.raises(AssertionError):
+            store.append(batch(wrong))
+    store.append(batch(1))
+    store.close()
+
+
+def test_history_is_read_from_the_tail_and_from_the_tables_but_not_loaded(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(Batch(1, tuple(Put("revoked", b"chan%03d" % n, b"%d" % n) for n in range(100))))
+    while store.checkpoint():
+        pass
+    assert store.tail_rows == 0
+    store.append(Batch(2, (Put("revoked", b"chan005", b"new"), Delete("revoked", b"chan006"))))
+    assert store.load(["channels"]) == LoadedState({"channels": {}}, 2)
+    assert store.read("revoked", b"chan005") == b"new"
+    assert store.read("revoked", b"chan006") is None
+    assert store.read("revoked", b"chan099") == b"99"
+    assert store.read("revoked", b"chan100") is None
+    assert store.scan("revoked", b"chan00") == [
+        (b"chan%03d" % n, b"new" if n == 5 else b"%d" % n) for n in range(10) if n != 6
+    ]
+    assert store.scan("revoked", b"\xff\xff") == []
+    assert len(store.scan("revoked")) == 99
+    store.close()
+
+
+def test_a_hot_key_is_written_once_a_checkpoint_and_the_log_shrinks(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for sequence in range(1, 601):
+        store.append(Batch(sequence, (Put("channels", b"hot", b"%d" % sequence),)))
+    assert store.checkpoint_due
+    assert not store.checkpoint_urgent
+    slices = 1
+    while store.checkpoint():
+        slices += 1
+    assert slices == 2  # the log's rows: 512 a slice
+    assert store.tail_rows == 0
+    store.close()
+    with sqlite3.connect(tmp_path / "node.db") as db:
+        assert db.execute("SELECT count(*) FROM log").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM state").fetchone() == (1,)
+    db.close()
+    again = open_store(tmp_path)
+    assert again.load() == LoadedState({"channels": {b"hot": b"600"}}, 600)
+    again.close()
+
+
+WRITES = st.lists(
+    st.builds(Put, st.sampled_from(TABLES), st.binary(max_size=2), st.binary(max_size=20))
+    | st.builds(Delete, st.sampled_from(TABLES), st.binary(max_size=2)),
+    max_size=100,
+    unique_by=lambda write: (write.table, write.key),
+).map(tuple)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(WRITES | st.sampled_from(["checkpoint", "restart"]), max_size=20))
+def test_it_always_equals_a_dict(tmp_path: Path, steps: list[tuple[Write, ...] | str]) -> None:
+    shutil.rmtree(tmp_path / "db", ignore_errors=True)
+    store, model = open_store(tmp_path / "db"), MemoryStore()
+    for step in steps:
+        if step == "checkpoint":
+            store.checkpoint()
+        elif step == "restart":
+            store.close()
+            store = open_store(tmp_path / "db")
+        else:
+            assert not isinstance(step, str)
+            new = Batch(model.sequence + 1, step)
+            store.append(new)
+            model.append(new)
+        assert store.load(TABLES) == model.load(TABLES)
+        assert [store.scan(name, b"\x00") for name in TABLES] == [model.scan(name, b"\x00") for name in TABLES]
+        assert store.read("channels", b"\x00") == model.read("channels", b"\x00")
+    store.close()
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    directory = tmp_path / "db"
+    directory.mkdir(mode=0o755)
+    store = open_store(directory)
+    store.append(batch(1))
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+    assert modes == dict.fromkeys(("node.db", "node.db-wal", "tail", "lock", "reserve"), 0o600)
+    store.close()
+
+
+def test_two_processes_cannot_have_it_open(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(DatabaseLocked) as caught:
+        open_store(tmp_path)
+    one_line(caught.value, tmp_path)
+    script = (
+        "import sys, pathlib\nfrom pyln_fast.persist.kv_store import DatabaseLocked\n"
+        "from pyln_fast.persist.sqlite_store import SqliteStore\n"
+        "try: SqliteStore(pathlib.Path(sys.argv[1]))\nexcept DatabaseLocked as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(f"{tmp_path}: another process has it open (process ")
+    store.close()
+    open_store(tmp_path).close()
+
+
+def test_a_reader_of_the_sqlite_file_is_named_as_a_lock(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    reader = sqlite3.connect(tmp_path / "node.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM log").fetchone()
+    with pytest.raises(DatabaseLocked):
+        open_store(tmp_path).append(batch(4))
+    reader.close()
+    open_store(tmp_path).close()
+
+
+@pytest.mark.parametrize("pragma", ["user_version = 2", "user_version = 900"])
+def test_a_newer_format_is_refused(tmp_path: Path, pragma: str) -> None:
+    filled(tmp_path, 3)
+    _sql(tmp_path, f"PRAGMA {pragma}")
+    with pytest.raises(DatabaseNewer, match=r"node\.db: it has format \d+; this program reads formats up to 1$"):
+        open_store(tmp_path)
+
+
+def test_newer_records_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyln_fast.persist.sqlite_store.RECORD_VERSION", 2)
+    filled(tmp_path, 3, checkpoint_until=3)
+    monkeypatch.undo()
+    with pytest.raises(DatabaseNewer, match=r"its records have version 2; this program reads versions up to 1$"):
+        open_store(tmp_path)
+
+
+def _sql(directory: Path, *statements: str) -> None:
+    db = sqlite3.connect(directory / "node.db", isolation_level=None)
+    for statement in statements:
+        db.execute(statement)
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("DELETE FROM log WHERE sequence = 20", "its log ends at batch 19, but 20 was durable: a part is lost"),
+        ("DELETE FROM log WHERE sequence = 15", "its log has a gap: 16 follows 14"),
+        ("DELETE FROM log", "its log ends at batch 10, but 20 was durable: a part is lost"),
+        ("UPDATE log SET payload = payload || x'00' WHERE sequence = 15", "log row 15: its checksum does not match"),
+        ("UPDATE log SET payload = 5 WHERE sequence = 15", "log row 15: its checksum does not match"),
+        ("UPDATE log SET sequence = -1 WHERE sequence = 20", "its log ends at batch 19, but 20 was durable"),
+        (
+            "UPDATE state SET value = x'00' WHERE key = x'6331'",
+            "a record of table channels does not match",
+        ),
+        ("UPDATE state SET value = 'text' WHERE key = x'6331'", "a record of table channels does not match"),
+        ("UPDATE state SET name = 'payments' WHERE key = x'6331'", "do not add up to the 7 written"),
+        ("DELETE FROM state WHERE key = x'6331'", "table channels has 6 records that do not add up to the 7 written"),
+        ("UPDATE header SET payload = payload || x'00'", "the header: its checksum does not match"),
+        ("DELETE FROM header", "it has 0 headers, not one"),
+        ("DROP TABLE log", "no such table: log"),
+        ("PRAGMA application_id = 1", "it is not a database of this program"),
+        ("PRAGMA user_version = 0", "its format 0 is unknown"),
+    ],
+)
+def test_damage_inside_the_database_is_refused(tmp_path: Path, statement: str, why: str) -> None:
+    filled(tmp_path, 20, checkpoint_until=10)
+    _sql(tmp_path, statement)
+    with pytest.raises(DatabaseDamaged, match=why) as caught:
+        open_store(tmp_path).load()
+    one_line(caught.value, tmp_path)
+
+
+def test_a_whole_row_that_is_repeated_under_another_number_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path, 5)
+    _sql(tmp_path, "UPDATE log SET payload = (SELECT payload FROM log WHERE sequence = 2) WHERE sequence = 3")
+    with pytest.raises(DatabaseDamaged, match="log row 3: its checksum does not match"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["node.db", "tail"])
+def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    filled(tmp_path, 3)
+    (tmp_path / name).unlink()
+    with pytest.raises(DatabaseDamaged, match="it is missing, although"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["node.db", "tail"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
+    filled(tmp_path, 3)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DatabaseDamaged):
+        open_store(tmp_path)
+
+
+def test_files_of_two_databases_are_refused(tmp_path: Path) -> None:
+    filled(tmp_path / "one", 3)
+    filled(tmp_path / "two", 3)
+    shutil.copy(tmp_path / "one" / "tail", tmp_path / "two" / "tail")
+    with pytest.raises(DatabaseDamaged, match="files of two databases were mixed"):
+        open_store(tmp_path / "two")
+
+
+def test_an_older_copy_of_the_database_file_alone_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    shutil.copy(tmp_path / "node.db", tmp_path / "backup")
+    store = open_store(tmp_path)
+    store.append(batch(4))
+    store.close()
+    shutil.copy(tmp_path / "backup", tmp_path / "node.db")
+    with pytest.raises(DatabaseDamaged, match="its log ends at batch 3, but 4 was durable: a part is lost"):
+        open_store(tmp_path)
+
+
+def running_copy(tmp_path: Path) -> tuple[Path, dict[str, bytes], dict[bytes, bytes]]:
+    """The files of a database as a kill leaves them: a write-ahead log with checkpoints and 30 batches in it."""
+    live = tmp_path / "live"
+    store = open_store(live)
+    for sequence in range(1, 31):
+        store.append(batch(sequence))
+        if sequence == 12:
+            store.checkpoint()
+    files = {name: (live / name).read_bytes() for name in ("node.db", "node.db-wal", "tail")}
+    expected = store.load().tables["channels"]
+    store.close()
+    copy = tmp_path / "copy"
+    copy.mkdir(mode=0o700)
+    return copy, files, expected
+
+
+def outcome(copy: Path, files: dict[str, bytes]) -> LoadedState | StoreError:
+    for path in copy.iterdir():
+        path.unlink()
+    for name, data in files.items():
+        (copy / name).write_bytes(data)
+    try:
+        store = open_store(copy)
+    except StoreError as error:
+        one_line(error, copy)
+        return error
+    try:
+        return store.load()
+    except StoreError as error:
+        return error
+    finally:
+        store.close()
+
+
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    copy, files, expected = running_copy(tmp_path)
+    whole = LoadedState({"channels": expected}, 30)
+    assert outcome(copy, files) == whole
+    chance = random.Random(7)
+    refused = 0
+    for name, flips in (("node.db-wal", 100), ("tail", 30), ("node.db", 30)):
+        for _ in range(flips):
+            data = bytearray(files[name])
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            result = outcome(copy, {**files, name: bytes(data)})
+            assert isinstance(result, StoreError) or result == whole
+            refused += isinstance(result, StoreError)
+    assert refused > 30
+
+
+def test_a_truncated_file_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    copy, files, expected = running_copy(tmp_path)
+    whole = LoadedState({"channels": expected}, 30)
+    for name in files:
+        for part in range(20):
+            data = files[name][: len(files[name]) * part // 20]
+            result = outcome(copy, {**files, name: data})
+            assert isinstance(result, StoreError) or result == whole, (name, part)
+    for cut in (1, 24, 4096 + 24):
+        result = outcome(copy, {**files, "node.db-wal": files["node.db-wal"][:-cut]})
+        assert isinstance(result, DatabaseDamaged)
+        assert "its log ends at batch 29, but 30 was durable: a part is lost" in str(result)
+    without_wal = {name: data for name, data in files.items() if name != "node.db-wal"}
+    assert isinstance(outcome(copy, without_wal), StoreError)
+
+
+def test_bits_flipped_in_a_folded_database_are_refused_or_change_nothing(tmp_path: Path) -> None:
+    """Without a write-ahead log every record lies in the database file, whose pages SQLite does not check."""
+    expected = filled(tmp_path / "live", 40, checkpoint_until=30)
+    whole = LoadedState({"channels": expected}, 40)
+    files = {name: (tmp_path / "live" / name).read_bytes() for name in ("node.db", "tail")}
+    (tmp_path / "copy").mkdir(mode=0o700)
+    chance = random.Random(8)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(files["node.db"])
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        result = outcome(tmp_path / "copy", {**files, "node.db": bytes(data)})
+        assert isinstance(result, StoreError) or result == whole
+        refused += isinstance(result, StoreError)
+    assert refused > 10
+
+
+def test_a_failed_write_is_the_last(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(batch(1))
+    store._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(DatabaseUnwritable) as caught:
+        store.append(batch(2))
+    one_line(caught.value, tmp_path)
+    store._db.execute("PRAGMA query_only = OFF")
+    for again in (lambda: store.append(batch(2)), store.checkpoint, store.idle):
+        with pytest.raises(DatabaseUnwritable):
+            again()
+    assert store.sequence == 1
+    assert store.read("channels", b"c1") is not None
+    store.close()
+    store = open_store(tmp_path)
+    assert store.load().sequence == 1
+    store.close()
+
+
+def test_a_failed_checkpoint_is_the_last_write_and_leaves_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path)
+    for sequence in range(1, 10):
+        store.append(batch(sequence))
+    expected = store.load()
+    monkeypatch.setattr("pyln_fast.persist.sqlite_store.frame_header", lambda header: (None, None))
+    with pytest.raises(StoreError):
+        store.checkpoint()
+    monkeypatch.undo()
+    with pytest.raises(StoreError):
+        store.append(batch(10))
+    assert store.load() == expected
+    store.close()
+    again = open_store(tmp_path)
+    assert again.load() == expected
+    again.close()
