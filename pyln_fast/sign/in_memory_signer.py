@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from pyln_fast.sign.interfaces import EnforcementState, SignerRefused
@@ -45,7 +47,7 @@ class InMemorySigner(msgspec.Struct, frozen=True):
         return cls(channel_keys_id, secrets, pubkeys)
 
     def get_per_commitment_point(self, number: CommitmentNumber) -> PublicKey:
-        return per_commitment_point(self._secret(number))
+        return _point(self.secrets.commitment_seed, number)
 
     def validate_holder_commitment(
         self,
@@ -99,3 +101,9 @@ class InMemorySigner(msgspec.Struct, frozen=True):
 
     def _secret(self, number: CommitmentNumber) -> Secret:
         return per_commitment_secret(self.secrets.commitment_seed, commitment_index(number))
+
+
+# Every point is wanted three times: as the next one, for the commitment, and when a connection begins.
+@lru_cache(maxsize=8192)
+def _point(seed: Secret, number: CommitmentNumber) -> PublicKey:
+    return per_commitment_point(per_commitment_secret(seed, commitment_index(number)))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pyln_fast.sign.in_memory_signer import ChannelSecrets, InMemorySigner
 from pyln_fast.sign.interfaces import EcdsaChannelSigner, EnforcementState, SignerRefused
 from pyln_fast.tx import commitment as commitment_tx
+from pyln_fast.tx.closing import build_closing, is_valid_closing_signature
 from pyln_fast.tx.keys import commitment_index, per_commitment_secret, public_key
 from pyln_fast.tx.parameters import (
     ChannelParty,
@@ -156,6 +157,16 @@ def test_in_any_order_nothing_revoked_is_signed(steps: list[tuple[str, int]]) ->
             continue
         assert newest not in released
         assert state.next_holder_commitment == newest + 1
+
+
+def test_a_closing_transaction_that_both_signed() -> None:
+    scripts = (b"\0\x14" + b"\x01" * 20, b"\0\x14" + b"\x02" * 20)
+    tx = build_closing(ALICES, *scripts, Sat(600_000), Sat(400_000), Sat(1_000), Sat(354))
+    ours = ALICE.sign_closing_transaction(ALICES, tx)
+    theirs = BOB.sign_closing_transaction(params(BOB, ALICE), tx)
+    assert is_valid_closing_signature(ALICES, tx, theirs)
+    assert is_valid_closing_signature(params(BOB, ALICE), tx, ours)
+    assert not is_valid_closing_signature(ALICES, tx, ours)
 
 
 def test_another_channels_parameters_are_our_own_bug() -> None:
