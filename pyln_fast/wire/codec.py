@@ -6,6 +6,7 @@ import msgspec
 
 from pyln_fast.errors import LocalError
 from pyln_fast.wire import channel_msgs, gossip_msgs, interactive_tx_msgs, setup_msgs
+from pyln_fast.wire.gossip_msgs import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
 from pyln_fast.wire.layout import Message, bolt_name, message_decoder, message_encoder
 from pyln_fast.wire.tlv import BadMessage
 
@@ -63,3 +64,11 @@ def encode(message: AnyMessage) -> bytes:
     if len(data) > MAX_MESSAGE_SIZE:
         raise MessageTooLong(bolt_name(type(message)), len(data))
     return data
+
+
+def signed_part(message: ChannelAnnouncement | NodeAnnouncement | ChannelUpdate) -> bytes:
+    """What the signatures of a relayed message are over, by its double SHA-256: all that follows them (BOLT 7)."""
+    return encode(message)[2 + 64 * _SIGNATURES[type(message)] :]
+
+
+_SIGNATURES: dict[type, int] = {ChannelAnnouncement: 4, NodeAnnouncement: 1, ChannelUpdate: 1}

@@ -17,7 +17,8 @@ PERM = 0x4000
 NODE = 0x2000
 """The whole node failed, not one channel."""
 UPDATE = 0x1000
-"""A parameter of the channel was not met: its channel_update may come along (and may be empty)."""
+"""A parameter of the channel was not met: its `channel_update` may come along, as a whole message with its type, or
+empty."""
 
 Sha256OfOnion = Annotated[bytes, BYTES32_KIND]
 

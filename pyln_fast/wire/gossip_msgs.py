@@ -31,6 +31,13 @@ from pyln_fast.wire.fields import (
 )
 from pyln_fast.wire.layout import Message, Nested
 
+CHANNEL_FLAG_DIRECTION = 1
+"""Of `channel_flags`: the update is `node_id_2`'s; clear: `node_id_1`'s."""
+CHANNEL_FLAG_DISABLE = 2
+MESSAGE_FLAG_MUST_BE_ONE = 1
+MESSAGE_FLAG_DONT_FORWARD = 2
+"""Of `message_flags`: for the channel's other end alone."""
+
 
 class AnnouncementSignatures(Message, frozen=True):
     TYPE = 259
@@ -83,6 +90,15 @@ class ChannelUpdate(Message, frozen=True):
     fee_proportional_millionths: U32
     htlc_maximum_msat: MsatU64
     extension: RestBytes = b""
+
+    @property
+    def direction(self) -> int:
+        """0: made by `node_id_1`, the lesser of the channel's two; 1: by `node_id_2`."""
+        return self.channel_flags & CHANNEL_FLAG_DIRECTION
+
+    @property
+    def disabled(self) -> bool:
+        return self.channel_flags & CHANNEL_FLAG_DISABLE != 0
 
 
 class QueryFlags(msgspec.Struct, frozen=True, array_like=True):

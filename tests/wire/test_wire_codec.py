@@ -21,9 +21,12 @@ from pyln_fast.wire.channel_msgs import (
     UpdateAddHtlc,
     UpdateFulfillHtlc,
 )
-from pyln_fast.wire.codec import MESSAGES, MessageTooLong, UnknownMessage, decode, encode
+from pyln_fast.wire.codec import MESSAGES, MessageTooLong, UnknownMessage, decode, encode, signed_part
 from pyln_fast.wire.gossip_msgs import (
+    ChannelAnnouncement,
+    ChannelUpdate,
     ChannelUpdateChecksums,
+    NodeAnnouncement,
     QueryChannelRange,
     QueryShortChannelIds,
     ReplyChannelRange,
@@ -212,6 +215,20 @@ def test_open_channel_byte_for_byte() -> None:
     ) + b"\x00\x00\x01\x01\x10"
     assert encode(message) == expected
     assert decode(expected) == message
+
+
+def test_signatures_of_gossip_are_over_what_follows_them() -> None:
+    """BOLT 7, byte for byte: every field behind the signatures, and the bytes that a later BOLT may append."""
+    tail = b"\x01\x02\x03"
+    update = ChannelUpdate(b"s" * 64, b"c" * 32, 7, 8, 1, 3, 40, 1000, 1, 100, 10**9, tail)
+    numbers = bytes.fromhex("0000000000000007000000080103002800000000000003e80000000100000064")
+    assert signed_part(update) == b"c" * 32 + numbers + (10**9).to_bytes(8, "big") + tail
+    assert (update.direction, update.disabled) == (1, True)
+    node = NodeAnnouncement(b"s" * 64, b"f", 9, b"n" * 33, b"rgb", b"a" * 32, b"", tail)
+    assert signed_part(node) == b"\0\x01f" + b"\0\0\0\x09" + b"n" * 33 + b"rgb" + b"a" * 32 + b"\0\0" + tail
+    keys = (b"1" * 33, b"2" * 33, b"3" * 33, b"4" * 33)
+    channel = ChannelAnnouncement(*[b"s" * 64] * 4, b"", b"c" * 32, 7, *keys, tail)
+    assert signed_part(channel) == b"\0\0" + b"c" * 32 + bytes(7) + b"\x07" + b"".join(keys) + tail
 
 
 def test_bolt_1_extension_vectors() -> None:
