@@ -52,7 +52,56 @@ static void blocks(lnf_poly1305 *poly, const unsigned char *data, size_t len) {
     poly->h[2] = h2;
 }
 
+#ifdef LNF_X86
+/* Below these the powers of r cost more than the vectors save. */
+#define AVX2_BYTES 384
+#define AVX512_BYTES 256
+
+/* out = a * b, all of 44, 44 and 42 bits, or a bit more in the second. */
+static void multiply(uint64_t out[3], const uint64_t a[3], const uint64_t b[3]) {
+    u128 d0 = (u128)a[0] * b[0] + (u128)a[1] * (b[2] * 20) + (u128)a[2] * (b[1] * 20);
+    u128 d1 = (u128)a[0] * b[1] + (u128)a[1] * b[0] + (u128)a[2] * (b[2] * 20);
+    u128 d2 = (u128)a[0] * b[2] + (u128)a[1] * b[1] + (u128)a[2] * b[0];
+    d1 += (uint64_t)(d0 >> 44);
+    d2 += (uint64_t)(d1 >> 44);
+    uint64_t low = ((uint64_t)d0 & MASK44) + (uint64_t)(d2 >> 42) * 5;
+    out[0] = low & MASK44;
+    out[1] = ((uint64_t)d1 & MASK44) + (low >> 44);
+    out[2] = (uint64_t)d2 & MASK42;
+}
+
+/* The whole groups of data, on the widest vectors. Returns the bytes done. */
+static size_t vector_blocks(lnf_poly1305 *poly, const unsigned char *data, size_t len) {
+    uint64_t powers[8][3];
+    size_t lanes = lnf_cpu_has(LNF_CPU_AVX512) ? 8 : 4, groups = len / (16 * lanes);
+    if (!lnf_cpu_has(LNF_CPU_AVX2) || len < (lanes == 8 ? AVX512_BYTES : AVX2_BYTES)) return 0;
+    memcpy(powers[0], poly->r, sizeof poly->r);
+    for (size_t i = 1; i < lanes; i++) multiply(powers[i], powers[i - 1], poly->r);
+    if (lanes == 8) {
+        lnf_poly1305_blocks8_avx512(poly->h, (const uint64_t(*)[3])powers, data, groups);
+    } else {
+        lnf_poly1305_blocks4_avx2(poly->h, (const uint64_t(*)[3])powers, data, groups);
+    }
+    /* Back into the limbs' ranges. */
+    poly->h[1] += poly->h[0] >> 44;
+    poly->h[0] &= MASK44;
+    poly->h[2] += poly->h[1] >> 44;
+    poly->h[1] &= MASK44;
+    poly->h[0] += (poly->h[2] >> 42) * 5;
+    poly->h[2] &= MASK42;
+    poly->h[1] += poly->h[0] >> 44;
+    poly->h[0] &= MASK44;
+    lnf_wipe(powers, sizeof powers);
+    return 16 * lanes * groups;
+}
+#endif
+
 void lnf_poly1305_update_padded(lnf_poly1305 *poly, const unsigned char *data, size_t len) {
+#ifdef LNF_X86
+    size_t done = vector_blocks(poly, data, len);
+    len -= done;
+    if (done != 0) data += done;
+#endif
     size_t whole = len / 16 * 16;
     blocks(poly, data, whole);
     if (whole != len) {
