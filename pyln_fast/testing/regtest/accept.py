@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pyln_fast.errors import DecodeError
-from pyln_fast.testing.regtest import consensus, policy, replacement, truc
+from pyln_fast.testing.regtest import consensus, policy, replacement, script_verify, truc
 from pyln_fast.testing.regtest.chain import Chain, Coin
 from pyln_fast.testing.regtest.errors import Rejected, RejectKind
-from pyln_fast.testing.regtest.kernel import first_invalid_input, unreadable_reason
+from pyln_fast.testing.regtest.kernel import InputVerifier, unreadable_reason
 from pyln_fast.testing.regtest.mempool import Entry, Mempool
 from pyln_fast.testing.regtest.policy import Policy
 from pyln_fast.testing.regtest.scripts import signature_operations_cost
@@ -21,6 +21,8 @@ from pyln_fast.types import OutPoint, Sat, Txid, TxOut, txid_hex
 
 _SIBLING_EVICTION = " (including sibling eviction)"
 _CARVE_OUT_VBYTES = 10_000
+_LEFT_TO_THE_KERNEL = "Invalid Schnorr signature"
+"""What script_verify.py does not check; of taproot's commitments Core says `Witness program hash mismatch`."""
 
 
 class Candidate:
@@ -132,12 +134,19 @@ class Acceptance:
             raise Rejected("missing-ephemeral-spends", f"tx {name} did not spend parent's ephemeral dust")
 
     def check_scripts(self, candidate: Candidate) -> None:
-        """The kernel's verification of every input. Raises Rejected."""
-        index = first_invalid_input(candidate.raw, candidate.spent)
-        if index is not None:
+        """The kernel's verification of every input, then what policy asks of its scripts. Raises Rejected."""
+        verifier = InputVerifier(candidate.raw, candidate.spent)
+        for index, spent in enumerate(candidate.spent):
+            if not verifier.is_valid(index):
+                reason = script_verify.failure(candidate.tx, index, spent, policy=False) or _LEFT_TO_THE_KERNEL
+                label = f"mandatory-script-verify-flag-failed ({reason})"
+            else:
+                wrong = script_verify.failure(candidate.tx, index, spent, policy=True)
+                if wrong is None:
+                    continue
+                label = f"non-mandatory-script-verify-flag ({wrong})"
             name = f"input {index} of {txid_hex(candidate.txid)} (wtxid {txid_hex(candidate.wtxid)})"
-            outpoint = candidate.tx.inputs[index].outpoint
-            raise Rejected("mandatory-script-verify-flag-failed (unknown error)", f"{name}, spending {outpoint}")
+            raise Rejected(label, f"{name}, spending {candidate.tx.inputs[index].outpoint}")
 
     def _find_conflicts(self, candidate: Candidate, may_replace: bool) -> None:
         known = self._mempool.entries.get(candidate.txid)

@@ -29,7 +29,7 @@ def is_final(tx: Transaction, height: int, median_time_past: int) -> bool:
 
 def relative_locks_passed(tx: Transaction, coins: Sequence[Coin], chain: Chain) -> bool:
     """BIP 68 for the next block."""
-    if tx.version < 2 or tx.version >= 1 << 31:
+    if tx.version < 2:
         return True
     now = chain.median_time_past(chain.tip.hash)
     for tx_input, coin in zip(tx.inputs, coins):

@@ -147,17 +147,20 @@ def unreadable_reason(raw_tx: bytes) -> str | None:
     return "bad-txns-vout-toolarge" if max(amounts) > MAX_MONEY_SAT else "bad-txns-oversize"
 
 
-def first_invalid_input(raw_tx: bytes, spent: Sequence[TxOut]) -> int | None:
-    """The index of the first input whose scripts fail under all consensus rules (taproot included), or None.
+class InputVerifier:
+    """All consensus rules, taproot's among them, for the scripts of a transaction's inputs.
 
     `spent` holds one output for each input, in their order; the transaction must parse.
     """
-    tx = pbk.Transaction(raw_tx)
-    # A wrong number of spent outputs aborts the process inside the kernel.
-    assert len(spent) == len(tx.inputs), "one spent output for each input"
-    outputs = [pbk.TransactionOutput(pbk.ScriptPubkey(out.script_pubkey), out.value_sat) for out in spent]
-    data = PrecomputedTransactionData(tx, outputs)
-    for index, out in enumerate(spent):
-        if not outputs[index].script_pubkey.verify(out.value_sat, tx, data, index, _ALL_CONSENSUS_FLAGS):
-            return index
-    return None
+
+    def __init__(self, raw_tx: bytes, spent: Sequence[TxOut]) -> None:
+        self._tx = pbk.Transaction(raw_tx)
+        # A wrong number of spent outputs, or a wrong index, aborts the process inside the kernel.
+        assert len(spent) == len(self._tx.inputs), "one spent output for each input"
+        self._spent = [pbk.TransactionOutput(pbk.ScriptPubkey(out.script_pubkey), out.value_sat) for out in spent]
+        self._data = PrecomputedTransactionData(self._tx, self._spent)
+
+    def is_valid(self, index: int) -> bool:
+        assert 0 <= index < len(self._spent), "an input of this transaction"
+        out = self._spent[index]
+        return bool(out.script_pubkey.verify(out.amount, self._tx, self._data, index, _ALL_CONSENSUS_FLAGS))
