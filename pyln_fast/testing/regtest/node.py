@@ -234,7 +234,7 @@ class RegtestNode:
         for block in move.connected:
             self.mempool.block_connected(block)
         if move.disconnected:
-            self._drop_unminable()
+            # Children of what comes back may be waiting: nothing is dropped before it is there.
             self._resurrect(move.disconnected)
         return move
 
