@@ -22,6 +22,7 @@ BINDING_NAMES = (
     "_core",
     "_keys",
     "_noise",
+    "_onion",
     "_scan",
     "_tx",
 )

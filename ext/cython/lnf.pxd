@@ -65,6 +65,43 @@ cdef extern from "lnfast.h" nogil:
     void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher)
 
     # onion
+    ctypedef struct lnf_onion_hop:
+        const unsigned char *node_id33
+        const unsigned char *payload
+        size_t payload_len
+    ctypedef struct lnf_onion_sealed:
+        const unsigned char *packet
+        size_t packet_len
+        const unsigned char *associated_data
+        size_t associated_data_len
+        const unsigned char *path_key33
+    ctypedef enum lnf_onion_error:
+        LNF_ONION_OK
+        LNF_ONION_BAD_VERSION
+        LNF_ONION_BAD_HMAC
+        LNF_ONION_BAD_KEY
+        LNF_ONION_BAD_PAYLOAD
+    ctypedef struct lnf_onion_peeled:
+        unsigned char *unwrapped
+        unsigned char *next_packet
+        size_t payload_offset
+        size_t payload_len
+        int is_final
+        lnf_onion_error error
+        unsigned char shared_secret32[32]
+        unsigned char path_secret32[32]
+        unsigned char sha256_of_onion32[32]
+    int lnf_onion_build(unsigned char *packet, unsigned char *shared_secrets, size_t packet_len,
+                        const unsigned char *session_key32, const lnf_onion_hop *hops, size_t n_hops,
+                        const unsigned char *associated_data, size_t associated_data_len)
+    size_t lnf_onion_peel_batch(lnf_onion_peeled *outs, const lnf_onion_sealed *ins, size_t n,
+                                const unsigned char *node_secret32)
+    size_t lnf_failure_packet_bytes(size_t message_len)
+    void lnf_failure_packet_create(unsigned char *packet, const unsigned char *message, size_t message_len,
+                                   const unsigned char *shared_secret32)
+    void lnf_failure_packet_wrap(unsigned char *packet, size_t packet_len, const unsigned char *shared_secret32)
+    int lnf_failure_packet_unwrap(unsigned char *message, size_t *message_len, size_t *hop, const unsigned char *packet,
+                                  size_t packet_len, const unsigned char *shared_secrets, size_t n_hops)
 
     # keys
     int lnf_seckey_valid(const unsigned char *secret32)

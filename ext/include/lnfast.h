@@ -192,6 +192,71 @@ LNF_API void lnf_noise_wipe_cipher(lnf_noise_cipher *cipher);
 
 /* ---- onion: BOLT 4 ---------------------------------------------------------------------------------------------- */
 
+/* version, ephemeral key and HMAC around hop_payloads; 1300 bytes of hop_payloads in update_add_htlc. */
+#define LNF_ONION_OVERHEAD_BYTES 66
+#define LNF_ONION_PAYMENT_BYTES 1366
+
+typedef struct {
+    const unsigned char *node_id33;
+    const unsigned char *payload; /* without its length */
+    size_t payload_len;           /* 2 to 65535 */
+} lnf_onion_hop;
+
+/* Writes a packet of packet_len bytes and the n_hops shared secrets of 32 bytes that open its failures. Returns 0 if a key
+ * is not valid, a payload has less than 2 bytes, or the hops do not fit: each takes its payload, 1 byte of length (3 from
+ * 253 bytes on) and 32 bytes of HMAC. */
+LNF_API int lnf_onion_build(unsigned char *packet, unsigned char *shared_secrets, size_t packet_len,
+                            const unsigned char *session_key32, const lnf_onion_hop *hops, size_t n_hops,
+                            const unsigned char *associated_data, size_t associated_data_len);
+
+/* A packet as it came. path_key33: what came with it from a blinded path, or NULL. */
+typedef struct {
+    const unsigned char *packet;
+    size_t packet_len;
+    const unsigned char *associated_data;
+    size_t associated_data_len;
+    const unsigned char *path_key33;
+} lnf_onion_sealed;
+
+typedef enum {
+    LNF_ONION_OK = 0,
+    LNF_ONION_BAD_VERSION = 1,
+    LNF_ONION_BAD_HMAC = 2, /* or too short to have one */
+    LNF_ONION_BAD_KEY = 3,
+    LNF_ONION_BAD_PAYLOAD = 4 /* authentic, but its length is malformed: the origin's fault */
+} lnf_onion_error;
+
+typedef struct {
+    /* The caller's memory: 2 * (packet_len - 66) and packet_len bytes. */
+    unsigned char *unwrapped;
+    unsigned char *next_packet; /* written if not is_final */
+    /* The payload lies in unwrapped. */
+    size_t payload_offset, payload_len;
+    int is_final;
+    lnf_onion_error error;
+    unsigned char shared_secret32[32];    /* if OK or BAD_PAYLOAD: for failures */
+    unsigned char path_secret32[32];      /* ECDH of path_key and our key: opens encrypted_recipient_data */
+    unsigned char sha256_of_onion32[32];  /* if not OK: for update_fail_malformed_htlc */
+} lnf_onion_peeled;
+
+/* Returns 1 if error is LNF_ONION_OK, else 0: unwrapped and next_packet then hold nothing of use. */
+LNF_API int lnf_onion_peel(lnf_onion_peeled *out, const lnf_onion_sealed *in, const unsigned char *node_secret32);
+/* Each on its own; returns how many are OK. */
+LNF_API size_t lnf_onion_peel_batch(lnf_onion_peeled *outs, const lnf_onion_sealed *ins, size_t n,
+                                    const unsigned char *node_secret32);
+
+/* The size of the packet that returns a failure message of message_len bytes. */
+LNF_API size_t lnf_failure_packet_bytes(size_t message_len);
+/* The erring node's packet, padded and wrapped once. message_len is below 65536 - 36. */
+LNF_API void lnf_failure_packet_create(unsigned char *packet, const unsigned char *message, size_t message_len,
+                                       const unsigned char *shared_secret32);
+/* One layer more, in place: what a node does that passes a failure back. */
+LNF_API void lnf_failure_packet_wrap(unsigned char *packet, size_t packet_len, const unsigned char *shared_secret32);
+/* The origin: finds the hop (counted from 0) that made the packet, and its message; a message whose length is malformed
+ * is empty. Takes the same time for every hop. message has room for 2 * packet_len bytes. Returns 0 if no hop made it. */
+LNF_API int lnf_failure_packet_unwrap(unsigned char *message, size_t *message_len, size_t *hop, const unsigned char *packet,
+                                      size_t packet_len, const unsigned char *shared_secrets, size_t n_hops);
+
 /* ---- keys: BOLT 3 key derivation, shachain ---------------------------------------------------------------------- */
 
 /* Points are compressed. Every function returns 0 for a point off the curve and for a scalar that is 0 or not below the
