@@ -546,7 +546,7 @@ typedef struct {
  * watched script, and every output of a transaction that spends something watched. The set itself stays as it is.
  *
  * *n_hits is the number of hits; the first max_hits of them are written, so a caller with too little room makes more and
- * calls again. The block's hash goes to hash32. Returns 0 (hash and n_hits zeroed) if the bytes are not exactly one
+ * calls again. The block's hash goes to hash32. Returns 0 (outputs zeroed) if the bytes are not exactly one
  * block as Bitcoin Core would read it (canonical counts, no transaction without inputs or outputs, no superfluous
  * witness, nothing missing, nothing after it), or if memory ran out. Neither proof of work nor the merkle root is
  * looked at. */

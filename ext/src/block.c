@@ -83,7 +83,7 @@ static void resolve(walk *w, const lookup *item);
 static inline void ask_ahead(walk *w, const unsigned char *at)
 {
     while (w->asked < at + AHEAD && w->asked < w->end) {
-        __builtin_prefetch(w->asked, 0, 2);
+        __builtin_prefetch(w->asked);
         w->asked += CACHE_LINE;
     }
 }
@@ -315,7 +315,7 @@ int lnf_block_scan(unsigned char *hash32, lnf_block_hit *hits, size_t *n_hits, s
     lnf_watchset_destroy(w.joined);
     if (!good) {
         memset(hash32, 0, 32);
-        if (max_hits) memset(hits, 0, (w.n_hits < max_hits ? w.n_hits : max_hits) * sizeof(*hits));
+        if (max_hits) memset(hits, 0, max_hits * sizeof(*hits));
         *n_hits = 0;
         return 0;
     }
