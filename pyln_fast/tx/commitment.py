@@ -16,7 +16,7 @@ from pyln_fast.errors import LocalError, RemoteError
 from pyln_fast.tx.parameters import ChannelPublicKeys, ChannelTransactionParameters, Commitment, CommitmentHtlc
 from pyln_fast.tx.scripts import multisig_witness
 from pyln_fast.tx.transaction import Transaction, parse, with_witness
-from pyln_fast.types import PrivateKey, PublicKey, Sat, Signature, Txid
+from pyln_fast.types import CommitmentNumber, PrivateKey, PublicKey, Sat, Signature, Txid
 
 # Two sides a channel; a side is about 1.2 kB. More channels than this parse their points again now and then.
 _SIDES = 16384
@@ -162,6 +162,23 @@ def commitment_keys(
     if keys is None:
         raise InvalidCommitmentPoint
     return CommitmentKeys(*map(PublicKey, keys))
+
+
+def commitment_number(params: ChannelTransactionParameters, tx: Transaction) -> CommitmentNumber | None:
+    """The number that sequence and lock time of a commitment transaction hide (BOLT 3), whosever it is.
+
+    None if `tx` does not have the form of a commitment: a closing transaction, or another channel's.
+    """
+    if len(tx.inputs) != 1 or tx.inputs[0].outpoint != params.funding_outpoint:
+        return None
+    sequence = tx.inputs[0].sequence
+    if sequence >> 24 != 0x80 or tx.lock_time >> 24 != 0x20:
+        return None
+    opener, accepter = params.holder.pubkeys.payment_point, params.counterparty.pubkeys.payment_point
+    if not params.holder_is_opener:
+        opener, accepter = accepter, opener
+    factor = int.from_bytes(_tx.sha256(opener + accepter)[-6:], "big")
+    return CommitmentNumber(((sequence & 0xFFFFFF) << 24 | tx.lock_time & 0xFFFFFF) ^ factor)
 
 
 @lru_cache(maxsize=_SIDES)

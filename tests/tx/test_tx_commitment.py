@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pyln_fast.errors import Consequence
@@ -11,6 +12,7 @@ from pyln_fast.tx.commitment import (
     WrongHtlcSignatureCount,
 )
 from pyln_fast.tx.transaction import parse, serialize, serialize_stripped, txid
+from pyln_fast.types import OutPoint
 from tests.tx import bolt3
 from tests.tx.bolt3 import CASES, Case
 
@@ -60,6 +62,22 @@ def test_bolt3_sign(case: Case) -> None:
 def test_bolt3_sign_holder(case: Case) -> None:
     signed = commitments.sign_holder(case.params, case.commitment, case.counterparty_signature, bolt3.LOCAL_FUNDING_KEY)
     assert serialize(signed) == case.raw
+
+
+@each_case
+def test_bolt3_commitment_number(case: Case) -> None:
+    for params in (case.params, bolt3.mirrored(case.params)):
+        assert commitments.commitment_number(params, parse(case.raw)) == 42
+
+
+def test_what_has_no_commitment_number() -> None:
+    params, tx = CASES[0].params, parse(CASES[0].raw)
+    tx_in = tx.inputs[0]
+    replace = msgspec.structs.replace
+    assert commitments.commitment_number(params, replace(tx, lock_time=0)) is None
+    for other in (replace(tx_in, sequence=0xFFFFFFFF), replace(tx_in, outpoint=OutPoint(tx_in.outpoint.txid, 1))):
+        assert commitments.commitment_number(params, replace(tx, inputs=(other,))) is None
+    assert commitments.commitment_number(params, replace(tx, inputs=(tx_in, tx_in))) is None
 
 
 def test_bolt3_keys() -> None:
