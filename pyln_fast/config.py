@@ -117,9 +117,14 @@ MAX_NO_CHANNEL_PEERS = 2500
 """Inbound connections of peers without a funded channel: each holds a socket and buffers."""
 MAX_PEER_STORAGE_SIZE = 1024
 """Bytes that we keep for a channel peer (BOLT 1 allows 65531; every update of it is a durable write)."""
-PEER_WRITE_BUFFER_PAUSE_BYTES = 1 << 20
-"""Reading from a peer pauses while more than this waits to be sent to it. 483 `update_add_htlc` with a blinded path, a
-`commitment_signed` and their framing are 0.8 MB: two nodes that both pause below that wait for each other forever."""
+PEER_WRITE_BUFFER_PAUSE_BYTES = 4 << 20
+"""Reading from a peer pauses while more than this waits to be sent to it. One commitment of one channel may bring 483
+`update_add_htlc`, 483 `update_fail_htlc` with attribution and 484 signatures, 1.5 MB: two nodes that both pause below
+what they may have to send wait for each other forever."""
+PEER_MAX_QUEUED_BYTES = 16 << 20
+"""A peer that makes us owe it more than this (pings that ask for long pongs) is disconnected."""
+PEER_OUTPUT_CHUNK_BYTES = 1 << 20
+"""Encrypted for one connection at a time: what is encrypted can no longer wait for the peer to read."""
 PEER_GOSSIP_DROP_BYTES = 128 << 10
 """Relayed gossip is not queued above this: the peer can ask for it again."""
 BUFFER_DRAIN_MSGS_PER_TICK = 32

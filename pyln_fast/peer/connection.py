@@ -7,6 +7,13 @@ from enum import Enum
 
 import msgspec
 
+from pyln_fast.config import (
+    MAX_BUFFER_DRAIN_TICK_INTERVALS_PER_PEER,
+    PEER_MAX_QUEUED_BYTES,
+    PEER_OUTPUT_CHUNK_BYTES,
+    PEER_WRITE_BUFFER_PAUSE_BYTES,
+    PING_TIMER,
+)
 from pyln_fast.errors import RemoteError
 from pyln_fast.features import Features, check_init
 from pyln_fast.peer.handlers import (
@@ -30,23 +37,18 @@ NO_PONG_WANTED = 65532
 
 
 class PeerLimits(msgspec.Struct, frozen=True):
-    """Times and sizes. The times are LDK's, whose clock ticks every ten seconds."""
+    """Times and sizes (`config.py` has the reasons). The times are LDK's, which counts ticks of ten seconds."""
 
-    handshake_timeout_ms: int = 10_000
-    """For both acts and `init`, from the first tick that sees the connection."""
-    ping_interval_ms: int = 10_000
-    silence_timeout_ms: int = 10_000
+    handshake_timeout_ms: int = PING_TIMER * 1000
+    """For the acts and `init`, from the first tick that sees the connection."""
+    ping_interval_ms: int = PING_TIMER * 1000
+    silence_timeout_ms: int = PING_TIMER * 1000
     """With a ping out, a peer may be silent for so long."""
-    pong_timeout_per_peer_ms: int = 40_000
-    """A peer that goes on talking may need time to work through what it received before our ping: LDK's figure, which
-    grows with the number of peers."""
-    pause_reading_bytes: int = 4 << 20
-    """We stop reading from a peer that does not read us. Far above what a channel may have to send without an answer
-    (483 adds, 483 failures with attribution and a commitment: 1.5 MB), or two nodes could wait for each other."""
-    max_queued_bytes: int = 16 << 20
-    """A peer that makes us answer more than this (pings for long pongs) is disconnected."""
-    output_chunk_bytes: int = 1 << 20
-    """At most so much, and one message, is encrypted for one connection at a time."""
+    pong_timeout_per_peer_ms: int = MAX_BUFFER_DRAIN_TICK_INTERVALS_PER_PEER * PING_TIMER * 1000
+    """A peer that goes on talking may first have to work through what it received before our ping."""
+    pause_reading_bytes: int = PEER_WRITE_BUFFER_PAUSE_BYTES
+    max_queued_bytes: int = PEER_MAX_QUEUED_BYTES
+    output_chunk_bytes: int = PEER_OUTPUT_CHUNK_BYTES
 
 
 class PeerRules(msgspec.Struct, frozen=True):
