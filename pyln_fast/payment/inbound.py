@@ -101,7 +101,7 @@ def create(
     return PaymentHash(hashlib.sha256(preimage).digest()), _seal(keys, tag, terms)
 
 
-def create_for_hash(
+def create_from_hash(
     keys: ExpandedKey,
     payment_hash: PaymentHash,
     min_value_msat: Msat | None,

@@ -8,23 +8,24 @@ from typing import Protocol
 import msgspec
 
 from pyln_fast.errors import DecodeError
-from pyln_fast.features import Feature, Features, MissingDependency
+from pyln_fast.features import Features
 from pyln_fast.payment.invoice_fields import (
     Fallback,
     InvalidInvoice,
+    InvoiceRefused,
     RouteHint,
     decode_amount,
     decode_fallback,
-    decode_minimal,
     decode_route_hint,
     encode_amount,
     encode_fallback,
     encode_route_hint,
-    split_fields,
+    in_range,
     tagged,
 )
+from pyln_fast.payment.tagged_fields import TaggedFields
 from pyln_fast.tx import bech32
-from pyln_fast.tx.keys import is_valid_public_key, recover, verify_ecdsa
+from pyln_fast.tx.keys import recover, verify_ecdsa
 from pyln_fast.types import (
     Blocks,
     Msat,
@@ -32,7 +33,6 @@ from pyln_fast.types import (
     NodeId,
     PaymentHash,
     PaymentSecret,
-    PublicKey,
     Signature,
     UnixTime,
 )
@@ -53,8 +53,7 @@ _PREFIXES = {
 }
 _TIMESTAMP_GROUPS = 7
 _SIGNATURE_GROUPS = 104
-_KNOWN_BITS = frozenset(feature.value for feature in Feature if "9" in feature.contexts)
-_FIXED_GROUPS = {"p": 52, "s": 52, "h": 52, "n": 53}
+_MAX_TIMESTAMP = (1 << 35) - 1
 _MAX_EXPIRY_SECS = 0xFFFFFFFF
 _MAX_DELTA = 0xFFFF
 
@@ -64,14 +63,6 @@ class InvalidInvoiceSignature(InvalidInvoice):
 
     def __init__(self, why: str) -> None:
         super().__init__("signature", why)
-
-
-class UnknownInvoiceFeatures(InvalidInvoice):
-    """The payee requires what we do not know."""
-
-    def __init__(self, bits: tuple[int, ...]) -> None:
-        super().__init__("9 field", f"required features that we do not know: {', '.join(map(str, bits))}")
-        self.bits = bits
 
 
 class InvoiceSigner(Protocol):
@@ -126,7 +117,7 @@ class Invoice(UnsignedInvoice, frozen=True, kw_only=True):
 
 
 def sign(unsigned: UnsignedInvoice, signer: InvoiceSigner) -> Invoice:
-    """Writes and signs an invoice. Raises ValueError if a field is too long for BOLT 11, and what the signer raises."""
+    """Writes and signs an invoice. Raises InvoiceRefused, and what the signer raises."""
     hrp = f"ln{_PREFIXES[unsigned.network]}{encode_amount(unsigned.amount_msat)}"
     payee = signer.get_node_id()
     groups = _encode_data(unsigned, payee)
@@ -161,7 +152,7 @@ def decode(text: str) -> Invoice:
         raise InvalidInvoice("data", f"{len(groups)} groups, too few for a timestamp and a signature")
     signed = groups[:-_SIGNATURE_GROUPS]
     signature = bech32.to_bytes(groups[-_SIGNATURE_GROUPS:])
-    fields = _Fields(signed[_TIMESTAMP_GROUPS:])
+    fields = TaggedFields(signed[_TIMESTAMP_GROUPS:])
     message = hashlib.sha256(hrp.encode() + bech32.to_bytes(signed, pad=True)).digest()
     named = fields.payee()
     payee = _check_signature(signature, message, named)
@@ -213,94 +204,13 @@ def _check_signature(signature: bytes, message: bytes, named: NodeId | None) -> 
         raise InvalidInvoiceSignature("no key can have made it") from None
 
 
-class _Fields:
-    """The tagged fields of one invoice by letter, in their order."""
-
-    def __init__(self, groups: bytes) -> None:
-        self._found: dict[str, list[bytes]] = {}
-        self._wrong_length: dict[str, int] = {}
-        for letter, data in split_fields(groups):
-            if len(data) == _FIXED_GROUPS.get(letter, len(data)):
-                self._found.setdefault(letter, []).append(data)
-            else:
-                # BOLT 11's example "fields which must be ignored": one of a wrong length is no field.
-                self._wrong_length[letter] = len(data)
-
-    def all(self, letter: str) -> list[bytes]:
-        return self._found.get(letter, [])
-
-    def only(self, letter: str) -> bytes | None:
-        found = self.all(letter)
-        if len(found) > 1:
-            raise InvalidInvoice(f"{letter} field", f"there are {len(found)}, at most one is allowed")
-        if not found and letter in self._wrong_length:
-            raise InvalidInvoice(f"{letter} field", f"{self._wrong_length[letter]} groups, not {_FIXED_GROUPS[letter]}")
-        return found[0] if found else None
-
-    def required(self, letter: str) -> bytes:
-        data = self.only(letter)
-        if data is None:
-            raise InvalidInvoice(f"{letter} field", "missing")
-        return bech32.to_bytes(data)
-
-    def number(self, letter: str, default: int, largest: int) -> int:
-        found = self.all(letter)
-        if not found:
-            return default
-        value = decode_minimal(letter, found[0])
-        if value > largest:
-            raise InvalidInvoice(f"{letter} field", f"{value}, at most {largest} makes sense")
-        return value
-
-    def payee(self) -> NodeId | None:
-        found = self.all("n")
-        if not found:
-            return None
-        point = bech32.to_bytes(found[0])
-        if not is_valid_public_key(point):
-            raise InvalidInvoice("n field", f"{point.hex()} is no public key")
-        return NodeId(PublicKey(point))
-
-    def description(self) -> str | None:
-        data = self.only("d")
-        if data is None:
-            return None
-        try:
-            return bech32.to_bytes(data).decode()
-        except UnicodeDecodeError:
-            raise InvalidInvoice("d field", "not UTF-8") from None
-
-    def description_hash(self) -> bytes | None:
-        data = self.only("h") if self.all("h") or not self.all("d") else None
-        if (data is None) == (not self.all("d")):
-            raise InvalidInvoice("description", "there must be either a d field or an h field")
-        return None if data is None else bech32.to_bytes(data)
-
-    def features(self) -> Features:
-        found = self.all("9")
-        vector = decode_minimal("9", found[0]) if found else 0
-        features = Features.decode(vector.to_bytes(len(found[0]) if found else 0, "big"))
-        unknown = tuple(bit for bit in features.bits() if bit % 2 == 0 and bit not in _KNOWN_BITS)
-        if unknown:
-            raise UnknownInvoiceFeatures(unknown)
-        try:
-            features.check_dependencies()
-        except MissingDependency as error:
-            raise InvalidInvoice("9 field", str(error)) from None
-        return features
-
-    def payment_metadata(self) -> bytes | None:
-        found = self.all("m")
-        return bech32.to_bytes(found[0]) if found else None
-
-
 def _encode_data(unsigned: UnsignedInvoice, payee: NodeId) -> bytes:
     """The groups before the signature. Fields stand in the order in which a payer needs them."""
     assert (len(unsigned.payment_hash), len(unsigned.payment_secret)) == (32, 32)
     if (unsigned.description is None) == (unsigned.description_hash is None):
-        raise ValueError("an invoice has either a description or the hash of one")
+        raise InvoiceRefused("description", "there must be either a description or the hash of one")
     parts = [
-        bech32.from_int(unsigned.timestamp, _TIMESTAMP_GROUPS),
+        bech32.from_int(in_range("timestamp", unsigned.timestamp, 0, _MAX_TIMESTAMP), _TIMESTAMP_GROUPS),
         tagged("p", bech32.to_groups(unsigned.payment_hash)),
         tagged("s", bech32.to_groups(unsigned.payment_secret)),
     ]
@@ -314,8 +224,9 @@ def _encode_data(unsigned: UnsignedInvoice, payee: NodeId) -> bytes:
     if unsigned.names_payee:
         parts.append(tagged("n", bech32.to_groups(payee)))
     if unsigned.expiry_secs != DEFAULT_EXPIRY_SECS:
-        parts.append(tagged("x", bech32.from_int(unsigned.expiry_secs)))
-    parts.append(tagged("c", bech32.from_int(unsigned.min_final_cltv_expiry_delta)))
+        parts.append(tagged("x", bech32.from_int(in_range("expiry", unsigned.expiry_secs, 0, _MAX_EXPIRY_SECS))))
+    delta = in_range("min_final_cltv_expiry_delta", unsigned.min_final_cltv_expiry_delta, 0, _MAX_DELTA)
+    parts.append(tagged("c", bech32.from_int(delta)))
     parts.extend(tagged("f", encode_fallback(fallback)) for fallback in unsigned.fallbacks)
     parts.extend(tagged("r", encode_route_hint(hint)) for hint in unsigned.route_hints)
     if vector := int.from_bytes(unsigned.features.encode(), "big"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pyln_fast.errors import DecodeError
+from pyln_fast.errors import DecodeError, LocalError
 from pyln_fast.tx import bech32
 from pyln_fast.tx.keys import is_valid_public_key
 from pyln_fast.types import Blocks, Msat, NodeId, PublicKey, ShortChannelId
@@ -24,6 +24,15 @@ _HOP_BYTES = 51
 
 class InvalidInvoice(DecodeError):
     """A BOLT 11 invoice that must not be paid."""
+
+
+class InvoiceRefused(LocalError):
+    """An invoice that BOLT 11 cannot express: which field, and why."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"no such invoice can be written: {what}: {why}")
+        self.what = what
+        self.why = why
 
 
 class RouteHintHop(msgspec.Struct, frozen=True, array_like=True):
@@ -62,10 +71,10 @@ P2SH_FALLBACK = 18
 
 
 def encode_amount(amount_msat: Msat | None) -> str:
-    """With the largest multiplier that leaves a whole number."""
+    """With the largest multiplier that leaves a whole number. Raises InvoiceRefused."""
     if amount_msat is None:
         return ""
-    assert 0 < amount_msat <= MAX_AMOUNT_MSAT
+    in_range("amount", amount_msat, 1, MAX_AMOUNT_MSAT)
     tenths = amount_msat * 10
     multiplier = next(letter for letter, unit in _TENTHS.items() if tenths % unit == 0)
     return f"{tenths // _TENTHS[multiplier]}{multiplier}"
@@ -103,9 +112,9 @@ def split_fields(groups: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def tagged(letter: str, data: bytes) -> bytes:
-    """One tagged field in groups."""
+    """One tagged field in groups. Raises InvoiceRefused."""
     if len(data) > MAX_FIELD_GROUPS:
-        raise ValueError(f"the {letter} field would have {len(data)} groups: BOLT 11 allows {MAX_FIELD_GROUPS}")
+        raise InvoiceRefused(f"{letter} field", f"{len(data)} groups, BOLT 11 allows {MAX_FIELD_GROUPS}")
     return bytes((bech32.CHARSET.index(letter),)) + bech32.from_int(len(data), 2) + data
 
 
@@ -116,13 +125,23 @@ def decode_minimal(letter: str, data: bytes) -> int:
     return bech32.to_int(data)
 
 
+def in_range(what: str, value: int, least: int, most: int) -> int:
+    """`value`. Raises InvoiceRefused if it is not in the range."""
+    if not least <= value <= most:
+        raise InvoiceRefused(what, f"{value}, it may be {least} to {most}")
+    return value
+
+
 def encode_route_hint(hops: RouteHint) -> bytes:
+    """Raises InvoiceRefused."""
+    if not hops:
+        raise InvoiceRefused("route hint", "it has no hops")
     raw = b"".join(
         hop.src_node_id
         + hop.short_channel_id.to_bytes(8, "big")
-        + hop.fee_base_msat.to_bytes(4, "big")
-        + hop.fee_proportional_millionths.to_bytes(4, "big")
-        + hop.cltv_expiry_delta.to_bytes(2, "big")
+        + in_range("fee_base_msat", hop.fee_base_msat, 0, 0xFFFFFFFF).to_bytes(4, "big")
+        + in_range("fee_proportional_millionths", hop.fee_proportional_millionths, 0, 0xFFFFFFFF).to_bytes(4, "big")
+        + in_range("cltv_expiry_delta", hop.cltv_expiry_delta, 0, 0xFFFF).to_bytes(2, "big")
         for hop in hops
     )
     return bech32.to_groups(raw)
@@ -149,7 +168,9 @@ def _decode_hop(raw: bytes) -> RouteHintHop:
 
 
 def encode_fallback(fallback: Fallback) -> bytes:
-    assert _fallback_is_valid(fallback), fallback
+    """Raises InvoiceRefused."""
+    if not _fallback_is_valid(fallback):
+        raise InvoiceRefused("fallback", f"{len(fallback.program)} bytes for version {fallback.version}")
     return bytes((fallback.version,)) + bech32.to_groups(fallback.program)
 
 
@@ -170,6 +191,6 @@ def _fallback_is_valid(fallback: Fallback) -> bool:
     length = len(fallback.program)
     if fallback.version == 0:
         return length in (20, 32)
-    if fallback.version <= 16:
+    if 0 < fallback.version <= 16:
         return 2 <= length <= 40
     return fallback.version in (P2PKH_FALLBACK, P2SH_FALLBACK) and length == 20

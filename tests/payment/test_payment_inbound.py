@@ -14,7 +14,7 @@ from pyln_fast.payment.inbound import (
     InboundPayment,
     InboundPaymentRefused,
     create,
-    create_for_hash,
+    create_from_hash,
     get_payment_preimage,
     verify,
 )
@@ -50,7 +50,7 @@ def test_the_preimage_comes_back(
 @given(amounts, expiries, deltas, metadata)
 def test_a_users_own_hash_has_no_preimage(amount: Msat, expiry: int, delta: Blocks, data: bytes | None) -> None:
     payment_hash = PaymentHash(b"\x77" * 32)
-    secret = create_for_hash(KEYS, payment_hash, amount, expiry, delta, NOW, data)
+    secret = create_from_hash(KEYS, payment_hash, amount, expiry, delta, NOW, data)
     assert verify(KEYS, payment_hash, secret, amount, NOW, data) == InboundPayment(None, delta)
     assert get_payment_preimage(KEYS, payment_hash, secret, data) is None
     with pytest.raises(InboundPaymentRefused):
@@ -63,7 +63,7 @@ def test_any_bit_changed_is_refused(bit: int, own_hash: bool) -> None:
         payment_hash, secret = create(KEYS, Msat(1000), 3600, Blocks(42), NOW, RANDOM)
     else:
         payment_hash = PaymentHash(bytes(32))
-        secret = create_for_hash(KEYS, payment_hash, Msat(1000), 3600, Blocks(42), NOW)
+        secret = create_from_hash(KEYS, payment_hash, Msat(1000), 3600, Blocks(42), NOW)
     flipped = (int.from_bytes(secret, "big") ^ 1 << bit).to_bytes(32, "big")
     with pytest.raises(InboundPaymentRefused) as refused:
         verify(KEYS, payment_hash, PaymentSecret(flipped), Msat(1000), NOW)

@@ -14,7 +14,6 @@ from pyln_fast.payment import invoice
 from pyln_fast.payment.invoice import (
     InvalidInvoiceSignature,
     Invoice,
-    UnknownInvoiceFeatures,
     UnsignedInvoice,
     decode,
     sign,
@@ -23,11 +22,13 @@ from pyln_fast.payment.invoice_fields import (
     MAX_AMOUNT_MSAT,
     Fallback,
     InvalidInvoice,
+    InvoiceRefused,
     RouteHintHop,
     decode_amount,
     encode_amount,
     tagged,
 )
+from pyln_fast.payment.tagged_fields import UnknownInvoiceFeatures
 from pyln_fast.tx import bech32
 from pyln_fast.tx.keys import public_key, sign_recoverable
 from pyln_fast.types import (
@@ -412,10 +413,40 @@ def accepted_only_from_another(text: str, payee: NodeId) -> None:
     assert found.payee != payee
 
 
-def test_what_cannot_be_written_is_refused() -> None:
-    for changes in ({}, {"description": "x", "description_hash": bytes(32)}, {"description": "x" * 640}):
-        with pytest.raises(ValueError):
-            sign(replace(BASE, **changes), NODE)
+FIRST_HOP = ROUTE[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "why"),
+    [
+        ({"description": None}, "description", "there must be either a description or the hash of one"),
+        ({"description_hash": bytes(32)}, "description", "there must be either a description or the hash of one"),
+        ({"description": "x" * 640}, "d field", "1024 groups, BOLT 11 allows 1023"),
+        ({"payment_metadata": bytes(640)}, "m field", "1024 groups, BOLT 11 allows 1023"),
+        ({"amount_msat": 0}, "amount", f"0, it may be 1 to {MAX_AMOUNT_MSAT}"),
+        ({"amount_msat": MAX_AMOUNT_MSAT + 1}, "amount", f"{MAX_AMOUNT_MSAT + 1}, it may be 1 to {MAX_AMOUNT_MSAT}"),
+        ({"timestamp": 1 << 35}, "timestamp", f"{1 << 35}, it may be 0 to {(1 << 35) - 1}"),
+        ({"expiry_secs": -1}, "expiry", "-1, it may be 0 to 4294967295"),
+        ({"min_final_cltv_expiry_delta": 1 << 16}, "min_final_cltv_expiry_delta", "65536, it may be 0 to 65535"),
+        ({"route_hints": ((),)}, "route hint", "it has no hops"),
+        ({"route_hints": ((FIRST_HOP,) * 13,)}, "r field", "1061 groups, BOLT 11 allows 1023"),
+        (
+            {"route_hints": ((msgspec.structs.replace(FIRST_HOP, fee_base_msat=1 << 32),),)},
+            "fee_base_msat",
+            "4294967296, it may be 0 to 4294967295",
+        ),
+        ({"fallbacks": (Fallback(0, bytes(21)),)}, "fallback", "21 bytes for version 0"),
+        ({"fallbacks": (Fallback(19, bytes(20)),)}, "fallback", "20 bytes for version 19"),
+        ({"fallbacks": (Fallback(-1, bytes(20)),)}, "fallback", "20 bytes for version -1"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(changes: dict[str, object], what: str, why: str) -> None:
+    with pytest.raises(InvoiceRefused) as refused:
+        sign(replace(BASE, **{"description": "x", **changes}), NODE)
+    assert (refused.value.what, refused.value.why) == (what, why)
+
+
+def test_the_longest_description() -> None:
     assert decode(sign(replace(BASE, description="x" * 639), NODE).text).description == "x" * 639
 
 
