@@ -93,12 +93,13 @@ class Wallet(Ledger):
         return found
 
     def create_transaction(
-        self, outputs: Sequence[TxOut], feerate_per_kw: FeeratePerKw, reserve_for: bytes
+        self, outputs: Sequence[TxOut], feerate_per_kw: FeeratePerKw, reserve_for: bytes | None = None
     ) -> Transaction:
-        """A signed transaction with these outputs and perhaps change; its coins are kept for `reserve_for`.
+        """A signed transaction with these outputs and perhaps change.
 
-        It is not broadcast: `commit_transaction` or `release` follows. Confirmed coins are used before our own
-        unconfirmed change. Raises InsufficientFunds, TransactionTooLarge or DustOutput.
+        Its coins are kept for `reserve_for`, or under its txid. It is not broadcast: `commit_transaction` or `release`
+        follows. Confirmed coins are used before our own unconfirmed change. Raises InsufficientFunds,
+        TransactionTooLarge or DustOutput.
         """
         for output in outputs:
             if output.value_sat < (least := dust_threshold_sat(output.script_pubkey)):
@@ -110,7 +111,9 @@ class Wallet(Ledger):
             selection = coin_selection.select(confirmed + unconfirmed, outputs, feerate_per_kw)
         return self._build(selection, outputs, reserve_for)
 
-    def create_sweep(self, script_pubkey: bytes, feerate_per_kw: FeeratePerKw, reserve_for: bytes) -> Transaction:
+    def create_sweep(
+        self, script_pubkey: bytes, feerate_per_kw: FeeratePerKw, reserve_for: bytes | None = None
+    ) -> Transaction:
         """As `create_transaction`, but everything that can be spent goes to one output."""
         coins = self._coins("confirmed") + self._coins("unconfirmed")
         selection = coin_selection.select_all(coins, script_pubkey, feerate_per_kw)
@@ -121,7 +124,7 @@ class Wallet(Ledger):
         """From now on we want the transaction confirmed: it is broadcast, its change may be spent.
 
         Nothing happens if it is known. Raises CoinNotAvailable if it spends a coin that is spent, or kept for anything
-        but `reserved_for`.
+        but `reserved_for` or its own txid.
         """
         tx_id = txid(tx)
         if self.transaction(tx_id) is not None:
@@ -130,7 +133,7 @@ class Wallet(Ledger):
             utxo = self.utxo(tx_in.outpoint)
             if utxo is not None and utxo.spent_by is not None:
                 raise CoinNotAvailable(tx_in.outpoint, f"spent by {txid_hex(utxo.spent_by)}")
-            if utxo is not None and utxo.reserved_by not in (None, reserved_for):
+            if utxo is not None and utxo.reserved_by not in (None, reserved_for, tx_id):
                 raise CoinNotAvailable(tx_in.outpoint, "reserved for something else")
         self.add_ours(tx_id, tx, serialize(tx))
 
@@ -188,7 +191,7 @@ class Wallet(Ledger):
             if self._kind(outpoint, utxo, trusted) == kind
         ]
 
-    def _build(self, selection: Selection, outputs: Sequence[TxOut], reserve_for: bytes) -> Transaction:
+    def _build(self, selection: Selection, outputs: Sequence[TxOut], reserve_for: bytes | None) -> Transaction:
         change = selection.change_sat
         extra = () if change is None else (TxOut(change, self.new_script(Branch.CHANGE)),)
         coins = sorted(selection.coins, key=lambda coin: coin.outpoint)
@@ -204,7 +207,7 @@ class Wallet(Ledger):
         paid = sum(output.value_sat for output in tx.outputs)
         assert sum(coin.value_sat for coin in coins) == paid + selection.fee_sat
         for coin in coins:
-            self.reserve(coin.outpoint, reserve_for)
+            self.reserve(coin.outpoint, txid(tx) if reserve_for is None else reserve_for)
         return tx
 
     def _owned_inputs(self, tx: Transaction) -> Iterator[OwnedInput]:

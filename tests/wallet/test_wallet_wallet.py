@@ -209,6 +209,17 @@ def test_reserved_coins_are_not_spent_twice() -> None:
     assert taken.value.why.startswith("spent by ")
 
 
+def test_coins_are_kept_for_their_transaction_unless_named() -> None:
+    wallet = funded(50_000)
+    tx = wallet.create_transaction(pay(40_000), FEERATE)
+    assert wallet.reservations() == {txid(tx): (tx.inputs[0].outpoint,)}
+    wallet.release(txid(tx))
+    assert wallet.reservations() == {}
+    again = wallet.create_sweep(FOREIGN, FEERATE)
+    wallet.commit_transaction(again)
+    assert wallet.balance() == balance()
+
+
 def test_committing_twice_changes_nothing() -> None:
     wallet = funded(50_000)
     tx = wallet.create_transaction(pay(40_000), FEERATE, b"x")
