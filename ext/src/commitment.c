@@ -252,6 +252,7 @@ static int add_outputs(lnf_built_commitment *built, const lnf_commitment_side *s
 
     for (size_t i = 0; i < commitment->htlc_count; i++) untrimmed += !is_trimmed(side, &commitment->htlcs[i], commitment->feerate_per_kw);
     settle(&to_local_sat, &to_remote_sat, side, commitment, untrimmed);
+    /* BOLT 2 forbids a dust limit of 0, which would make outputs of 0. */
     has_local = to_local_sat >= side->dust_limit_sat && to_local_sat != 0;
     has_remote = to_remote_sat >= side->dust_limit_sat && to_remote_sat != 0;
 

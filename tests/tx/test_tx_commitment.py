@@ -7,12 +7,14 @@ from pyln_fast.errors import Consequence
 from pyln_fast.tx import commitment as commitments
 from pyln_fast.tx.commitment import (
     CommitmentKeys,
+    InvalidCommitmentPoint,
     InvalidCommitmentSignature,
     InvalidHtlcSignature,
+    InvalidSigningKey,
     WrongHtlcSignatureCount,
 )
 from pyln_fast.tx.transaction import parse, serialize, serialize_stripped, txid
-from pyln_fast.types import OutPoint
+from pyln_fast.types import OutPoint, PrivateKey, PublicKey
 from tests.tx import bolt3
 from tests.tx.bolt3 import CASES, Case
 
@@ -120,3 +122,67 @@ def test_the_number_of_htlc_signatures(count: int) -> None:
     with pytest.raises(WrongHtlcSignatureCount) as caught:
         commitments.verify(SEVEN.params, SEVEN.commitment, SEVEN.counterparty_signature, signatures)
     assert (caught.value.expected, caught.value.got) == (5, count)
+
+
+NOT_A_POINT = PublicKey(b"\x02" + b"\xff" * 32)
+replace = msgspec.structs.replace
+
+
+def test_a_bad_per_commitment_point() -> None:
+    commitment = replace(SEVEN.commitment, per_commitment_point=NOT_A_POINT)
+    for call in (
+        lambda: commitments.build(SEVEN.params, commitment, True),
+        lambda: commitments.sighash(SEVEN.params, commitment, True),
+        lambda: commitments.verify(SEVEN.params, commitment, SEVEN.counterparty_signature, htlc_signatures(SEVEN)),
+        lambda: commitments.sign(SEVEN.params, commitment, bolt3.LOCAL_FUNDING_KEY, bolt3.LOCAL_HTLC_BASE_KEY),
+        lambda: commitments.commitment_keys(SEVEN.params, NOT_A_POINT, True),
+    ):
+        with pytest.raises(InvalidCommitmentPoint):
+            call()
+
+
+@pytest.mark.parametrize("field", bolt3.LOCAL.__struct_fields__)
+@pytest.mark.parametrize("party", ["holder", "counterparty"])
+def test_a_bad_point_of_the_channel(party: str, field: str) -> None:
+    wrong = getattr(SEVEN.params, party)
+    wrong = replace(wrong, pubkeys=replace(wrong.pubkeys, **{field: NOT_A_POINT}))
+    with pytest.raises(InvalidCommitmentPoint):
+        commitments.build(replace(SEVEN.params, **{party: wrong}), SEVEN.commitment, True)
+
+
+@pytest.mark.parametrize("secret", [bytes(32), b"\xff" * 32])
+def test_a_bad_private_key(secret: bytes) -> None:
+    params, good = bolt3.mirrored(SEVEN.params), bolt3.REMOTE_FUNDING_KEY
+    for keys in ((PrivateKey(secret), good), (good, PrivateKey(secret))):
+        with pytest.raises(InvalidSigningKey):
+            commitments.sign(params, SEVEN.commitment, *keys)
+    with pytest.raises(InvalidSigningKey):
+        commitments.sign_holder(SEVEN.params, SEVEN.commitment, SEVEN.counterparty_signature, PrivateKey(secret))
+
+
+def test_what_the_binding_refuses() -> None:
+    """Our own mistakes, by their type: nothing reaches C with a wrong length or out of range."""
+    keys = bolt3.REMOTE_FUNDING_KEY, bolt3.REMOTE_HTLC_BASE_KEY
+    signature = SEVEN.counterparty_signature
+    with pytest.raises(ValueError, match="2\\^48"):
+        commitments.build(SEVEN.params, replace(SEVEN.commitment, number=1 << 48), True)
+    with pytest.raises(OverflowError):
+        commitments.build(SEVEN.params, replace(SEVEN.commitment, number=-1), True)
+    with pytest.raises(ValueError, match="33"):
+        commitments.build(SEVEN.params, replace(SEVEN.commitment, per_commitment_point=bytes(32)), True)
+    with pytest.raises(ValueError, match="64"):
+        commitments.verify(SEVEN.params, SEVEN.commitment, signature[:63], ())
+    with pytest.raises(ValueError, match="64"):
+        commitments.verify(SEVEN.params, SEVEN.commitment, signature, (signature[:63],) * 5)
+    with pytest.raises(ValueError, match="32"):
+        commitments.sign(SEVEN.params, SEVEN.commitment, PrivateKey(bytes(31)), keys[1])
+    with pytest.raises(TypeError):
+        commitments.sign(SEVEN.params, SEVEN.commitment, keys[0], "secret")  # type: ignore[arg-type]
+    spec = SEVEN.commitment.spec
+    for wrong in (
+        replace(spec, to_broadcaster_msat=-1),
+        replace(spec, feerate_per_kw=1 << 32),
+        replace(spec, htlcs=(replace(spec.htlcs[0], cltv_expiry=1 << 32),)),
+    ):
+        with pytest.raises(OverflowError):
+            commitments.build(SEVEN.params, replace(SEVEN.commitment, spec=wrong), True)

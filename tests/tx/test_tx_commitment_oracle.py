@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -111,3 +113,19 @@ def test_equal_htlcs_keep_the_callers_order() -> None:
     channel = make("equal", CommitmentSpec(500, 1_000_000_000, 2_000_000_000, htlcs))
     built = commitments.build(channel.params, channel.commitment, True)
     assert [htlc.htlc_id for _, htlc in built.htlcs] == [3, 1, 0, 2]
+
+
+def test_threads_share_a_channel() -> None:
+    """The calls run without the GIL; what they share is never written."""
+    htlcs = tuple(CommitmentHtlc(i, i % 2 == 0, 10_000_000, bytes([i]) * 32, 500 + i) for i in range(50))
+    channel = make("threads", CommitmentSpec(500, 1_000_000_000, 2_000_000_000, htlcs))
+    theirs = mirrored(channel.params)
+    expected = commitments.sign(theirs, channel.commitment, channel.counterparty.funding, channel.counterparty.htlc)
+
+    def work(_: int) -> bool:
+        made = commitments.sign(theirs, channel.commitment, channel.counterparty.funding, channel.counterparty.htlc)
+        built = commitments.verify(channel.params, channel.commitment, made.signature, made.htlc_signatures)
+        return made == expected and built == expected.built
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(40)))
