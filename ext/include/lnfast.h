@@ -180,11 +180,11 @@ LNF_API int lnf_noise_finish(unsigned char *their_static33, lnf_noise_cipher *se
 LNF_API void lnf_noise_encrypt(unsigned char *out, lnf_noise_cipher *send, const unsigned char *const *messages,
                                const size_t *lens, size_t n);
 /* Decrypts the whole frames that `in` starts with, at most max_messages of them and at most out_size bytes of plaintext
- * (which is at least LNF_NOISE_MAX_MESSAGE_BYTES, so that there is always progress). The plaintexts stand one after another in out, their lengths in lens, their
- * number in *n. *consumed bytes of in are done with; the rest is a part of a frame, or more than there was room for.
- * The caller gives it again with what follows it; after a header, receive->body_len + 16 bytes are needed to go on.
- * Returns 0 at a tag that does not match, with the messages before it as above; the cipher is wiped and never used again.
- * out does not overlap in. */
+ * (at least LNF_NOISE_MAX_MESSAGE_BYTES, so that there is always progress). The plaintexts stand one after another in
+ * out, their lengths in lens, their number in *n. *consumed bytes of in are done with; the rest is a part of a frame, or
+ * more than there was room for, and comes again with what follows it. After a header, receive->body_len + 16 bytes are
+ * needed to go on. Returns 0 at a tag that does not match, with the messages before it as above; the cipher is wiped and
+ * never used again. out does not overlap in. */
 LNF_API int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consumed, lnf_noise_cipher *receive,
                               const unsigned char *in, size_t len, size_t out_size, size_t max_messages);
 LNF_API void lnf_noise_wipe_handshake(lnf_noise_handshake *handshake);

@@ -194,7 +194,8 @@ int lnf_aead_open(unsigned char *out, const unsigned char *in, size_t len, const
 }
 
 /* The first blocks of an AEAD: the one-time key's, then what a message of this length needs, up to 8 in all. */
-static size_t first_blocks(unsigned char *stream512, uint32_t state[16], size_t len, const unsigned char *key32, const unsigned char *nonce12) {
+static size_t first_blocks(unsigned char *stream512, uint32_t state[16], size_t len, const unsigned char *key32,
+                           const unsigned char *nonce12) {
     size_t have = len < 7 * 64 ? 64 + (len + 63) / 64 * 64 : 512;
     lnf_chacha20_state(state, key32, nonce12, 0);
     xor_rest(stream512, NULL, have, state);

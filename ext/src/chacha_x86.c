@@ -41,8 +41,8 @@ __attribute__((target("avx2"))) static inline void put32(unsigned char *out, con
 
 __attribute__((target("avx2"))) void lnf_chacha20_8_avx2(unsigned char *out, const unsigned char *in, const uint32_t state[16],
                                                          const uint32_t *word12, const uint32_t *word14) {
-    const __m256i rot16 = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    const __m256i rot8 = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+    const __m256i rot16 = _mm256_set_epi64x(0x0d0c0f0e09080b0a, 0x0504070601000302, 0x0d0c0f0e09080b0a, 0x0504070601000302);
+    const __m256i rot8 = _mm256_set_epi64x(0x0e0d0c0f0a09080b, 0x0605040702010003, 0x0e0d0c0f0a09080b, 0x0605040702010003);
     const __m256i v12 = _mm256_loadu_si256((const __m256i *)word12), v14 = _mm256_loadu_si256((const __m256i *)word14);
     __m256i v[16];
 #pragma GCC unroll 16

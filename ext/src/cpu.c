@@ -1,7 +1,5 @@
 #include "cpu.h"
 
-#include <stdatomic.h>
-
 _Atomic unsigned lnf_cpu_used;
 
 #ifdef LNF_X86

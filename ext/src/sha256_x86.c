@@ -18,8 +18,10 @@ __attribute__((target("sha,sse4.1,ssse3"))) void lnf_sha256_compress_ni(uint32_t
             if (i < 4) {
                 w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)), swap);
             } else {
-                __m128i nearly = _mm_add_epi32(_mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]), _mm_alignr_epi8(w[(i + 3) & 3], w[(i + 2) & 3], 4));
-                w[i & 3] = _mm_sha256msg2_epu32(nearly, w[(i + 3) & 3]);
+                /* s0 of the words 15 ago plus the words 16 ago, then the words 7 ago, then s1 of the words 2 ago. */
+                __m128i sum = _mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]);
+                sum = _mm_add_epi32(sum, _mm_alignr_epi8(w[(i + 3) & 3], w[(i + 2) & 3], 4));
+                w[i & 3] = _mm_sha256msg2_epu32(sum, w[(i + 3) & 3]);
             }
             __m128i wk = _mm_add_epi32(w[i & 3], _mm_loadu_si128((const __m128i *)(lnf_sha256_k + 4 * i)));
             cdgh = _mm_sha256rnds2_epu32(cdgh, abef, wk);
