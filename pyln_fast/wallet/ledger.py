@@ -96,9 +96,11 @@ class Ledger:
         Returns the unconfirmed transactions that it made impossible. Raises DecodeError.
         """
         assert height == self.height + 1, (height, self.height)
+        found = [(tx_id, raw, parse(raw)) for tx_id, raw in hits]
+        waiting = self._unconfirmed() if found else ()
         conflicted: list[Txid] = []
-        for tx_id, raw, tx in [(tx_id, raw, parse(raw)) for tx_id, raw in hits]:
-            conflicted += self._drop_conflicts(tx_id, tx)
+        for tx_id, raw, tx in found:
+            conflicted += self._drop_conflicts(tx_id, tx, waiting)
             self._add(tx_id, tx, raw, height)
         self.height = height
         return tuple(conflicted)
@@ -125,8 +127,8 @@ class Ledger:
         if record is None:
             return []
         tx, gone = parse(record.raw), [tx_id]
-        for child, other in self.transactions():
-            if other.height is None and any(tx_in.outpoint.txid == tx_id for tx_in in parse(other.raw).inputs):
+        for child, other in self._unconfirmed():
+            if any(tx_in.outpoint.txid == tx_id for tx_in in other.inputs):
                 gone += self.forget(child)
         for key, _ in list(self._outputs_of(tx_id, tx)):
             self._records.delete(UTXOS, key)
@@ -214,15 +216,18 @@ class Ledger:
         self._use_index(branch, index)
         self._new_outpoints.append(outpoint)
 
-    def _drop_conflicts(self, tx_id: Txid, tx: Transaction) -> list[Txid]:
-        """Forgets every unconfirmed transaction that spends what this one, which is in a block, spends."""
+    def _unconfirmed(self) -> tuple[tuple[Txid, Transaction], ...]:
+        return tuple((tx_id, parse(record.raw)) for tx_id, record in self.transactions() if record.height is None)
+
+    def _drop_conflicts(
+        self, tx_id: Txid, tx: Transaction, waiting: tuple[tuple[Txid, Transaction], ...]
+    ) -> list[Txid]:
+        """Forgets every transaction in `waiting` that spends what this one, which is in a block, spends."""
         spent = {tx_in.outpoint for tx_in in tx.inputs}
         dropped: list[Txid] = []
-        for other, record in self.transactions():
-            if record.height is None and other != tx_id:
-                inputs = parse(record.raw).inputs
-                if any(tx_in.outpoint in spent for tx_in in inputs):
-                    dropped += self.forget(other)
+        for other, other_tx in waiting:
+            if other != tx_id and any(tx_in.outpoint in spent for tx_in in other_tx.inputs):
+                dropped += self.forget(other)
         return dropped
 
     def _outputs_of(self, tx_id: Txid, tx: Transaction) -> Iterator[tuple[bytes, WalletUtxo]]:
