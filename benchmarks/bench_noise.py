@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 from coincurve import PrivateKey as CurveKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from pyln_fast._ext import _noise
 from pyln_fast.peer.noise import Noise
 from pyln_fast.types import NodeId, PrivateKey, PublicKey
 
@@ -91,6 +93,22 @@ def test_copy(best_of: Callable, report: Callable) -> None:
     data = bytes(65535)
     (seconds,) = best_of(lambda: bytearray(data))
     report(name="a copy of 65535 bytes", figure=65535 / seconds / 1e9, unit="GB/s")
+
+
+def test_sha256(best_of: Callable, report: Callable) -> None:
+    data = bytes(i * 37 & 255 for i in range(65536))
+    assert _noise.sha256(data) == hashlib.sha256(data).digest()
+    ours, other = best_of(lambda: _noise.sha256(data), lambda: hashlib.sha256(data).digest())
+    report(
+        name="SHA-256 of 64 KiB",
+        figure=65536 / ours / 1e9,
+        unit="GB/s",
+        reference="hashlib (OpenSSL)",
+        reference_figure=65536 / other / 1e9,
+        ratio=other / ours,
+        target=0.9,
+        reached=other / ours >= 0.9,
+    )
 
 
 def test_handshake(best_of: Callable, report: Callable) -> None:
