@@ -104,6 +104,21 @@ class DataDirectoryInUse(LocalError):
     """Another process holds this data directory."""
 
 
+def open_locked(path: Path) -> IO[bytes]:
+    """A file to append to, in a directory that is made if need be, for nobody else until it is closed.
+
+    Raises DataDirectoryInUse.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b", buffering=0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise DataDirectoryInUse(f"{path.parent} is in use by another regtest node") from None
+    return file
+
+
 class BlockStore:
     """The file `blocks.log` of a data directory, locked for this process. Without a directory nothing is kept."""
 
@@ -111,14 +126,7 @@ class BlockStore:
         self._file: IO[bytes] | None = None
         if data_dir is None:
             return
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file = (data_dir / "blocks.log").open("a+b", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise DataDirectoryInUse(f"{data_dir} is in use by another regtest node") from None
-        self._file = file
+        self._file = open_locked(data_dir / "blocks.log")
 
     def load(self) -> Iterator[Record]:
         """Every whole record, oldest first; what follows the last whole one is cut off."""

@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from aiohttp import web
 
 from pyln_fast.testing.regtest import errors, rpc_chain, rpc_control, rpc_mempool, rpc_table
+from pyln_fast.testing.regtest.block_store import open_locked
 from pyln_fast.testing.regtest.errors import RpcError
 from pyln_fast.testing.regtest.node import RegtestNode
 
@@ -63,6 +64,7 @@ class RegtestServer:
         self._tokens: list[bytes] = []
         if user is not None and password is not None:
             self._tokens.append(f"{user}:{password}".encode())
+        self._lock: IO[bytes] | None = None
         self._runner: web.AppRunner | None = None
         self._stopped = asyncio.Event()
 
@@ -91,8 +93,8 @@ class RegtestServer:
         return self._data_dir / ".cookie"
 
     async def start(self) -> None:
-        """Listens at once and answers -28 until the chain is loaded; returns when it is."""
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        """Listens at once and answers -28 until the chain is loaded; returns when it is. Raises DataDirectoryInUse."""
+        self._lock = open_locked(self._data_dir / ".cookie.lock")
         app = web.Application(client_max_size=_MAX_REQUEST_BYTES)
         app.router.add_route("*", "/", self._handle)
         app.router.add_route("*", "/wallet/{name}", self._handle)
@@ -109,10 +111,13 @@ class RegtestServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-            self.cookie_path.unlink(missing_ok=True)
         if self._node is not None and self._given is None:
             self._node.close()
             self._node = None
+        if self._lock is not None:
+            self.cookie_path.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
         self._stopped.set()
 
     async def wait_until_stopped(self) -> None:
