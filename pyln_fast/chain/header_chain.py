@@ -34,6 +34,10 @@ class ChainSourceError(LightningError):
     """What the source of the chain says cannot be used, or it says nothing."""
 
 
+class SourceStarting(ChainSourceError):
+    """The source has not got its chain together yet: waiting helps."""
+
+
 class WrongNetwork(ChainSourceError):
     def __init__(self, network: Network, genesis_hash: BlockHash) -> None:
         other = next((known.value for known in Network if _genesis(known) == genesis_hash), None)

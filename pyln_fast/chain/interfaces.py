@@ -99,6 +99,9 @@ class BlockSource(Protocol):
     Each call raises ChainSourceError where there is no answer.
     """
 
+    def check_ready(self) -> Awaitable[None]:
+        """Raises SourceStarting while its best block says nothing yet, because it is still loading or downloading."""
+
     def get_genesis_hash(self) -> Awaitable[BlockHash]: ...
 
     def get_best_block(self) -> Awaitable[tuple[BlockHash, BlockHeight]]: ...

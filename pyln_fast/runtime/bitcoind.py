@@ -8,18 +8,39 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
+import msgspec
+
 from pyln_fast.chain.header_chain import ChainSourceError
 from pyln_fast.chain.interfaces import ConfirmationTarget, TransactionType
 from pyln_fast.chain.scanner import HEADER_LEN
-from pyln_fast.runtime.bitcoind_rpc import RPC_VERIFY_ALREADY_IN_CHAIN, BitcoindError, BitcoindRpc, RpcError
+from pyln_fast.runtime.bitcoind_rpc import (
+    RPC_VERIFY_ALREADY_IN_CHAIN,
+    BitcoindError,
+    BitcoindRpc,
+    BitcoindWarmingUp,
+    RpcError,
+)
 from pyln_fast.runtime.fee_estimates import ESTIMATES, FeeEstimates, sat_per_kw
 from pyln_fast.tx import transaction
-from pyln_fast.types import BlockHash, BlockHeight, FeeratePerKw, OutPoint, Sat, Txid, TxOut, txid_from_hex, txid_hex
+from pyln_fast.types import (
+    BlockHash,
+    BlockHeight,
+    FeeratePerKw,
+    Network,
+    OutPoint,
+    Sat,
+    Txid,
+    TxOut,
+    txid_from_hex,
+    txid_hex,
+)
 
 T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 
+FEE_SECONDS = 60.0
+"""Estimates move with the blocks; a full mempool can move faster."""
 _COIN = 100_000_000
 # Bitcoin Core, validation.cpp: reasons why a transaction that is there already is refused.
 _KNOWN_ALREADY = ("txn-already-in-mempool", "txn-already-known", "txn-same-nonwitness-data-in-mempool")
@@ -52,6 +73,13 @@ class BitcoindClient:
         await self._rpc.close()
 
     # --- BlockSource --------------------------------------------------------------------------------------------------
+
+    async def check_ready(self) -> None:
+        """Raises BitcoindWarmingUp while bitcoind downloads the chain (as it always says of an old regtest chain)."""
+        info = await self._ask(_chain_info, "getblockchaininfo")
+        if info.initialblockdownload and info.chain != Network.REGTEST.value:
+            progress = f"it has block {info.blocks} of {info.headers}"
+            raise BitcoindWarmingUp(self._rpc.url, progress)
 
     async def get_genesis_hash(self) -> BlockHash:
         return await self._ask(_block_hash, "getblockhash", 0)
@@ -132,6 +160,19 @@ class BitcoindClient:
                 estimates[key] = await self._ask(_estimate, "estimatesmartfee", *key)
         self._fees.update(estimates, mempool_min)
 
+    async def follow_fees(self, seconds: float = FEE_SECONDS) -> None:
+        """Asks again and again until it is cancelled. A failure is logged once; the old estimates stay meanwhile."""
+        complaint = ""
+        while True:
+            try:
+                await self.refresh_fees()
+                complaint = ""
+            except BitcoindError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    _LOG.warning("the old fee estimates stay: %s", complaint)
+            await asyncio.sleep(seconds)
+
     async def _ask(self, read: Callable[[Any], T], method: str, *params: object) -> T:
         answer = await self._rpc.call(method, *params)
         try:
@@ -157,6 +198,17 @@ def parents_first(txs: Sequence[bytes]) -> list[bytes]:
     for txid in parsed:
         visit(txid)
     return list(ordered)
+
+
+class _ChainInfo(msgspec.Struct):
+    chain: str
+    blocks: int
+    headers: int
+    initialblockdownload: bool
+
+
+def _chain_info(answer: object) -> _ChainInfo:
+    return msgspec.convert(answer, _ChainInfo)
 
 
 def _block_hash(answer: str) -> BlockHash:

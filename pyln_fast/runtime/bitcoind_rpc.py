@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from pyln_fast.chain.header_chain import ChainSourceError
+from pyln_fast.chain.header_chain import ChainSourceError, SourceStarting
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 """A large block on a slow disk takes seconds; a dead link shows within a minute."""
@@ -38,7 +38,7 @@ class BitcoindRefusedLogin(BitcoindError):
         self.url = url
 
 
-class BitcoindWarmingUp(BitcoindError):
+class BitcoindWarmingUp(BitcoindError, SourceStarting):
     def __init__(self, url: str, message: str) -> None:
         super().__init__(f"bitcoind at {url} is starting: {message}")
         self.url = url

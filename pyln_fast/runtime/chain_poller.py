@@ -17,11 +17,11 @@ from pyln_fast.chain.header_chain import (
     ForkTooDeep,
     HeaderChain,
     InvalidHeader,
+    SourceStarting,
     WrongNetwork,
 )
 from pyln_fast.chain.interfaces import BlockSource, Listen
 from pyln_fast.chain.scanner import HEADER_LEN, InvalidBlock, check_merkle_root
-from pyln_fast.runtime.bitcoind_rpc import BitcoindWarmingUp
 from pyln_fast.types import BlockHash, BlockHeight, Network
 
 _LOG = logging.getLogger(__name__)
@@ -72,16 +72,17 @@ class ChainPoller:
     async def synchronize(self) -> None:
         """Delivers all that is missing up to the source's best block.
 
-        Waits while bitcoind starts. Everything else that prevents it is raised: a wrong network, a chain behind what we
-        have seen, a fork deeper than we can follow, a source that does not answer."""
+        Waits while the source starts. Everything else that prevents it is raised: a wrong network, a chain behind what
+        we have seen, a fork deeper than we can follow, a source that does not answer."""
         pause = self._first_pause_seconds
         while True:
             try:
+                await self._source.check_ready()
                 self._chain.check_genesis(await self._source.get_genesis_hash())
                 while await self._catch_up():
                     pass
                 break
-            except BitcoindWarmingUp as error:
+            except SourceStarting as error:
                 self._complain(error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

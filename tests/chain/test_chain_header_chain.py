@@ -199,6 +199,17 @@ def test_long_chains_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chain.tip.block_hash == rival[-1]
 
 
+def test_a_better_block_in_between_costs_its_own_header_only() -> None:
+    tree, chain = Tree(), fresh()
+    blocks = tree.mine(REGTEST_GENESIS, 10)
+    tree.follow(chain, blocks[7], limit=6)
+    assert (tree.fetched, tree.log) == (6, [])
+    tree.follow(chain, blocks[8], limit=2)
+    assert tree.fetched == 8
+    tree.follow(chain, blocks[9])
+    assert (tree.fetched, len(tree.log)) == (10, 10)
+
+
 def test_wrong_network() -> None:
     chain = fresh()
     chain.check_genesis(BlockHash(Network.REGTEST.chain_hash))

@@ -51,6 +51,10 @@ class FakeBitcoind:
         self.best = prev
         return mined
 
+    def do_getblockchaininfo(self) -> dict[str, Any]:
+        height = self.heights[self.best]
+        return {"chain": "regtest", "blocks": height, "headers": height, "initialblockdownload": True, "pruned": False}
+
     def do_getblockhash(self, height: int) -> str:
         assert height == 0
         return self.genesis[::-1].hex()

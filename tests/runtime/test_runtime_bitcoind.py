@@ -66,9 +66,18 @@ def test_block_source() -> None:
 @pytest.mark.parametrize("nonsense", [None, 7, "xyz", [], {}, {"height": "x"}])
 def test_nonsense_is_one_clear_line(nonsense: object) -> None:
     async def play(fake: FakeBitcoind, client: BitcoindClient) -> None:
-        for method in ("getblockhash", "getbestblockhash", "getblockheader", "getblock", "getmempoolinfo", "gettxout"):
+        for method in (
+            "getblockchaininfo",
+            "getblockhash",
+            "getbestblockhash",
+            "getblockheader",
+            "getblock",
+            "getmempoolinfo",
+            "gettxout",
+        ):
             fake.answers[method] = lambda *_: nonsense
         for call in (
+            client.check_ready(),
             client.get_genesis_hash(),
             client.get_best_block(),
             client.get_header(bytes(32)),
@@ -205,6 +214,23 @@ def test_fees_without_estimates() -> None:
         assert feerates(client) == DEFAULTS, "a full mempool leaves no trace"
 
     scenario(play)
+
+
+def test_fees_are_followed(caplog: pytest.LogCaptureFixture) -> None:
+    async def play(fake: FakeBitcoind, client: BitcoindClient) -> None:
+        following = asyncio.ensure_future(client.follow_fees(0.001))
+        await asyncio.sleep(0.1)
+        fake.answers["getmempoolinfo"] = lambda: {"mempoolminfee": 0.001}
+        fake.answers["estimatesmartfee"] = lambda *_: {"errors": [], "blocks": 0}
+        while feerates(client) == DEFAULTS:
+            await asyncio.sleep(0.01)
+        assert feerates(client)["anchor_channel_fee"] == 25000
+        following.cancel()
+
+    scenario(play)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("pyln_fast")] == [
+        "the old fee estimates stay: bitcoind: getmempoolinfo: Method not found (code -32601)"
+    ]
 
 
 def test_fees_from_estimates() -> None:

@@ -184,7 +184,7 @@ def test_nobody_there() -> None:
     scenario(play)
 
 
-def test_chain_behind_the_stored_tip() -> None:
+def test_chain_behind_the_stored_tip(caplog: pytest.LogCaptureFixture) -> None:
     async def play(fake: FakeBitcoind, client: BitcoindClient) -> None:
         blocks = fake.mine(5)
         first = Follower(fake, client)
@@ -203,6 +203,45 @@ def test_chain_behind_the_stored_tip() -> None:
 
         await following(first, story())
         assert first.log[5:] == ["block 6"], "a source that lags for a while undoes nothing"
+
+    scenario(play)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("pyln_fast")]
+    assert lines == ["the chain ends at block 3, but this node has already seen block 5"]
+
+
+def test_another_network_behind_the_same_port_ends_it() -> None:
+    async def play(fake: FakeBitcoind, client: BitcoindClient) -> None:
+        follower = Follower(fake, client)
+
+        async def story() -> None:
+            [tip] = fake.mine()
+            await follower.reaches(tip)
+            fake.hangs_up = True
+            await asyncio.sleep(0.05)
+            fake.genesis = Network.SIGNET.chain_hash
+            fake.hangs_up = False
+            await asyncio.sleep(5)
+
+        with pytest.raises(WrongNetwork):
+            await following(follower, story())
+
+    scenario(play)
+
+
+def test_blocks_that_come_during_the_start() -> None:
+    async def play(fake: FakeBitcoind, client: BitcoindClient) -> None:
+        fake.mine(2)
+        follower = Follower(fake, client)
+        late = [1, 1]
+
+        async def deliver(update: ChainUpdate) -> None:
+            await follower.deliver(update)
+            if late and update == BlockConnected(fake.blocks[fake.best], follower.locator.height, follower.locator):
+                fake.mine(late.pop())
+
+        follower.poller = ChainPoller(client, follower.chain, deliver)
+        await follower.poller.synchronize()
+        assert follower.log == ["block 1", "block 2", "block 3", "block 4"]
 
     scenario(play)
 
@@ -260,23 +299,29 @@ def test_bad_blocks_are_not_delivered() -> None:
     scenario(play)
 
 
-def test_waits_while_bitcoind_starts() -> None:
+def test_waits_while_bitcoind_starts(caplog: pytest.LogCaptureFixture) -> None:
     async def play(fake: FakeBitcoind, client: BitcoindClient) -> None:
         fake.mine(1)
-        patience = [3]
+        answers: list[Any] = [
+            Fault(-28, "Verifying blocks…"),
+            {"chain": "signet", "blocks": 5, "headers": 9, "initialblockdownload": True},
+            {"chain": "signet", "blocks": 9, "headers": 9, "initialblockdownload": False},
+        ]
 
-        def starting(_: int) -> str:
-            patience[0] -= 1
-            if patience[0]:
-                raise Fault(-28, "Verifying blocks…")
-            return REGTEST_GENESIS[::-1].hex()
+        def starting() -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Fault):
+                raise answer
+            return answer
 
-        fake.answers["getblockhash"] = starting
+        fake.answers["getblockchaininfo"] = starting
         follower = Follower(fake, client)
         await follower.poller.synchronize()
-        assert (follower.log, patience) == (["block 1"], [0])
+        assert (follower.log, answers) == (["block 1"], [])
 
     scenario(play)
+    lines = [record.getMessage().split(" is ")[1] for record in caplog.records if record.name.startswith("pyln_fast")]
+    assert lines == ["starting: Verifying blocks…", "starting: it has block 5 of 9"]
 
 
 def test_a_deliver_that_fails_is_asked_again() -> None:
