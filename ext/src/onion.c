@@ -231,7 +231,7 @@ static lnf_onion_error peel(lnf_onion_peeled *out, const lnf_onion_sealed *in, c
     if (!equal32(hmac32, in->packet + HEADER_BYTES + field_len)) return LNF_ONION_BAD_HMAC;
 
     make_key(key32, "rho", out->shared_secret32);
-    memcpy(out->unwrapped, in->packet + HEADER_BYTES, field_len);
+    lnf_copy(out->unwrapped, in->packet + HEADER_BYTES, field_len);
     xor_stream(out->unwrapped, field_len, key32, 0);
     shift = read_hop(out, out->unwrapped, field_len);
     if (shift != 0) {
@@ -316,7 +316,7 @@ int lnf_failure_packet_unwrap(unsigned char *message, size_t *message_len, size_
     size_t i, rounds = n_hops > UNWRAP_ROUNDS ? n_hops : UNWRAP_ROUNDS, len;
     int found = 0;
     *message_len = *hop = 0;
-    memset(message, 0, packet_len);
+    if (packet_len != 0) memset(message, 0, packet_len);
     if (packet_len < FAILURE_OVERHEAD_BYTES) return 0;
     memcpy(layer, packet, packet_len);
     for (i = 0; i < rounds; i++) {
