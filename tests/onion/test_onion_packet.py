@@ -168,6 +168,15 @@ def test_every_length_in_front_of_a_payload(length: bytes, size: int) -> None:
         assert result == onion.OnionFailure(InvalidOnionPayload(0, 0), secret)
 
 
+@pytest.mark.parametrize("length", ["00", "01", "02", "fc", "fd00fc", "fd00fd", "fd0100", "fe000000fd", "fe00010000"])
+def test_payloads_that_fit_to_the_byte(length: str) -> None:
+    node_secret, prefix = PrivateKey(b"\x11" * 32), bytes.fromhex(length)
+    payload = int.from_bytes(prefix[len(prefix) > 1 :], "big") if length != "fe00010000" else 300
+    for size in (len(prefix) + payload + 31, len(prefix) + payload + 32):
+        packet = packet_with_field(node_secret, prefix.ljust(size, b"\x07"))
+        assert as_oracle(onion.peel(node_secret, packet, b"")) == oracle.peel(node_secret, packet, b"", None)
+
+
 def test_a_batch_keeps_every_packet_apart() -> None:
     node_secret, other = PrivateKey(b"\x11" * 32), PrivateKey(b"\x12" * 32)
     me, you = node_ids([node_secret, other])
