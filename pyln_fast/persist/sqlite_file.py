@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyln_fast.errors import DecodeError
@@ -51,6 +51,28 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def keep_wal(path: Path) -> None:
+    """Before `connect`: a second name for SQLite's log, which closing deletes although recovery may have dropped of it.
+
+    What was dropped may be the one copy of a state: `forget_wal` is for a database that turned out to be whole.
+    """
+    with suppress(OSError):  # there is no log, or one is kept already
+        os.link(_wal(path), _kept_wal(path))
+
+
+def forget_wal(path: Path) -> None:
+    with suppress(OSError):
+        _kept_wal(path).unlink(missing_ok=True)
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _kept_wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal.kept")
 
 
 def is_empty(db: sqlite3.Connection) -> bool:

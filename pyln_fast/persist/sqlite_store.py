@@ -83,7 +83,7 @@ class SqliteStore:
         return LoadedState(loaded, self._sequence)
 
     def append(self, batch: Batch) -> None:
-        assert batch.sequence == self._sequence + 1, f"batch {batch.sequence} after {self._sequence}"
+        assert self._failure or batch.sequence == self._sequence + 1, f"batch {batch.sequence} after {self._sequence}"
         payload, checksum = frame_batch(batch)
         with self._writing():
             self._reserve.keep_up(len(payload))
@@ -169,6 +169,7 @@ class SqliteStore:
         if tail_path.exists() and not self._path.exists():
             raise DatabaseDamaged(self._path, "it is missing, although its tail file is there")
         disk.create_private(self._path)
+        sqlite_file.keep_wal(self._path)
         with sqlite_file.translated(self._path):
             self._db = sqlite_file.connect(self._path)
             try:
@@ -180,6 +181,7 @@ class SqliteStore:
                 self._header: Header = sqlite_file.read_header(self._path, self._db)
                 self._replay()
                 self._open_tail(tail_path)
+                sqlite_file.forget_wal(self._path)
             except BaseException:
                 self._db.close()
                 raise

@@ -32,7 +32,7 @@ class StoreWriter:
         self._on_failure = on_failure
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._low_space = store.low_space
-        self._failed = False
+        self._failure: StoreError | None = None
         self._checkpointing = False
         self._thread = threading.Thread(target=self._run, name="store-writer")
         self._thread.start()
@@ -46,18 +46,14 @@ class StoreWriter:
         """`on_done(batch.sequence, None)` once it is durable, or with why it is not; then no later one is either."""
 
         def job() -> None:
-            error: StoreError | None = None
-            try:
-                if self._store.checkpoint_urgent:
-                    self._store.checkpoint()
-                self._store.append(batch)
-                self._low_space = self._store.low_space
-            except StoreError as caught:
-                error = caught
-            except Exception as caught:  # a fault of ours: the node must learn that nothing is durable any more
-                error = DatabaseUnwritable(self._store.path, repr(caught))
-            self._failed = self._failed or error is not None
-            on_done(batch.sequence, error)
+            if self._failure is None:
+                try:
+                    self._append(batch)
+                except StoreError as error:
+                    self._failure = error
+                except Exception as error:  # a fault of ours: the node must learn that nothing is durable any more
+                    self._failure = DatabaseUnwritable(self._store.path, repr(error))
+            on_done(batch.sequence, self._failure)
 
         self._jobs.put(job)
 
@@ -94,18 +90,27 @@ class StoreWriter:
     def _run(self) -> None:
         try:
             while (job := self._next()) is not None:
-                job()
+                try:
+                    job()
+                except Exception as error:  # a callback's fault: stop by name instead of hanging
+                    self._stop(DatabaseUnwritable(self._store.path, repr(error)))
         finally:
             self._store.close()
+
+    def _append(self, batch: Batch) -> None:
+        if self._store.checkpoint_urgent:
+            self._store.checkpoint()
+        self._store.append(batch)
+        self._low_space = self._store.low_space
 
     def _next(self) -> Callable[[], None] | None:
         """The next job. Until one comes: what can wait."""
         try:
-            while not self._failed and (self._store.checkpoint_due or self._checkpointing):
+            while self._failure is None and (self._store.checkpoint_due or self._checkpointing):
                 with suppress(queue.Empty):
                     return self._jobs.get_nowait()
                 self._checkpointing = self._store.checkpoint()
-            if not self._failed:
+            if self._failure is None:
                 with suppress(queue.Empty):
                     return self._jobs.get(timeout=IDLE_SECONDS)
                 self._store.idle()
@@ -117,5 +122,5 @@ class StoreWriter:
         return self._jobs.get()
 
     def _stop(self, error: StoreError) -> None:
-        self._failed = True
+        self._failure = error
         self._on_failure(error)

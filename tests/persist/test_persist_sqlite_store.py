@@ -349,6 +349,21 @@ def test_a_truncated_file_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     assert isinstance(outcome(copy, without_wal), StoreError)
 
 
+def test_a_damaged_log_of_sqlite_is_kept_for_repair(tmp_path: Path) -> None:
+    copy, files, expected = running_copy(tmp_path)
+    damaged = bytearray(files["node.db-wal"])
+    damaged[-2000] ^= 1
+    for _ in range(2):
+        result = outcome(copy, {**files, "node.db-wal": bytes(damaged)})
+        assert isinstance(result, DatabaseDamaged)
+        assert (copy / "node.db-wal.kept").read_bytes() == bytes(damaged)
+    with pytest.raises(DatabaseDamaged):
+        open_store(copy)
+    assert (copy / "node.db-wal.kept").read_bytes() == bytes(damaged)
+    assert outcome(copy, files) == LoadedState({"channels": expected}, 30)
+    assert not (copy / "node.db-wal.kept").exists()
+
+
 def test_bits_flipped_in_a_folded_database_are_refused_or_change_nothing(tmp_path: Path) -> None:
     """Without a write-ahead log every record lies in the database file, whose pages SQLite does not check."""
     expected = filled(tmp_path / "live", 40, checkpoint_until=30)

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pyln_fast.persist.kv_store import DiskFull, StoreError
+from pyln_fast.persist.memory_store import MemoryStore, MemoryWriter
+from pyln_fast.persist.overlay import Overlay
+from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist.store_writer import StoreWriter
+from pyln_fast.records import Batch, Put
+
+
+def open_store(directory: Path) -> SqliteStore:
+    return SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
+
+
+def batch(sequence: int) -> Batch:
+    return Batch(sequence, (Put("channels", b"%d" % (sequence % 50), b"%d" % sequence),))
+
+
+class Told:
+    """Collects what the writer reports, and waits for it."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, *what: object) -> None:
+        with self._changed:
+            self.seen.append(what if len(what) > 1 else what[0])
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> list[object]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.seen) >= count, timeout=30)
+            return self.seen
+
+
+def no_failure(error: StoreError) -> None:
+    raise AssertionError(error)
+
+
+def test_batches_become_durable_in_order_on_another_thread(tmp_path: Path) -> None:
+    writer, told = StoreWriter(open_store(tmp_path), no_failure), Told()
+    threads: set[int] = set()
+
+    def on_done(sequence: int, error: StoreError | None) -> None:
+        threads.add(threading.get_ident())
+        told(sequence, error)
+
+    for sequence in range(1, 6):
+        writer.submit(batch(sequence), on_done)
+    assert told.wait(5) == [(sequence, None) for sequence in range(1, 6)]
+    assert threading.get_ident() not in threads
+    writer.close()
+    writer.close()
+    store = open_store(tmp_path)
+    assert store.sequence == 5
+    store.close()
+
+
+def test_reads_see_every_batch_submitted_before(tmp_path: Path) -> None:
+    writer, told = StoreWriter(open_store(tmp_path), no_failure), Told()
+    writer.submit(batch(1), lambda sequence, error: None)
+    writer.read("channels", b"1", told)
+    writer.scan("channels", b"", told)
+    writer.read("channels", b"2", told)
+    assert told.wait(3) == [(b"1", None), ([(b"1", b"1")], None), (None, None)]
+    writer.close()
+
+
+def test_it_checkpoints_when_it_has_nothing_else_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Overlay, "due", property(lambda overlay: overlay.rows >= 30))
+    store, told = open_store(tmp_path), Told()
+    writer = StoreWriter(store, no_failure)
+    for sequence in range(1, 101):
+        writer.submit(batch(sequence), told)
+    told.wait(100)
+    writer.read("channels", b"0", told)
+    told.wait(101)
+    writer.close()
+    assert store.tail_rows < 30
+    again = open_store(tmp_path)
+    assert again.load() == MemoryStore(batch(sequence) for sequence in range(1, 101)).load()
+    again.close()
+
+
+def test_a_tail_that_is_far_too_long_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Overlay, "due", property(lambda overlay: False))
+    monkeypatch.setattr(Overlay, "urgent", property(lambda overlay: overlay.rows >= 10))
+    store, told = open_store(tmp_path), Told()
+    writer = StoreWriter(store, no_failure)
+    for sequence in range(1, 101):
+        writer.submit(batch(sequence), told)
+    told.wait(100)
+    assert store.tail_rows <= 10
+    writer.close()
+
+
+def test_after_a_failure_every_batch_fails_and_nothing_is_checkpointed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, told = open_store(tmp_path), Told()
+    full = DiskFull(store.path, "the disk is full")
+
+    def fail(batch: Batch) -> tuple[bytes, bytes]:
+        raise full
+
+    writer = StoreWriter(store, no_failure)
+    writer.submit(batch(1), told)
+    told.wait(1)
+    monkeypatch.setattr("pyln_fast.persist.sqlite_store.frame_batch", fail)
+    writer.submit(batch(2), told)
+    writer.submit(batch(3), told)
+    assert told.wait(3) == [(1, None), (2, full), (3, full)]
+    monkeypatch.undo()
+    writer.submit(batch(2), told)
+    assert told.wait(4)[3] == (2, full)
+    writer.close()
+
+
+def test_a_failed_checkpoint_is_reported_and_fails_every_batch_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Overlay, "due", property(lambda overlay: overlay.rows >= 1))
+    monkeypatch.setattr("pyln_fast.persist.sqlite_store.frame_header", lambda header: (None, None))
+    told, failed = Told(), Told()
+    writer = StoreWriter(open_store(tmp_path), failed)
+    writer.submit(batch(1), told)
+    told.wait(1)
+    failed.wait(1)
+    writer.submit(batch(2), told)
+    assert told.wait(2)[1] == (2, failed.seen[0])
+    writer.close()
+
+
+def test_the_writer_in_memory_is_synced_and_crashed_by_hand() -> None:
+    told = Told()
+    writer = MemoryWriter(MemoryStore())
+    for sequence in (1, 2, 3):
+        writer.submit(batch(sequence), told)
+    assert (writer.unsynced, told.seen) == (3, [])
+    writer.sync(1)
+    assert told.seen == [(1, None)]
+    restarted = writer.crash(keep=1)
+    assert restarted.sequence == 2
+    assert restarted.load() == MemoryStore([batch(1), batch(2)]).load()
+    writer = MemoryWriter(restarted)
+    writer.submit(batch(3), told)
+    restarted.failure = full = DiskFull(Path("memory"), "the disk is full")
+    writer.sync()
+    assert told.seen[1:] == [(3, full)]
+    assert restarted.sequence == 2
