@@ -9,6 +9,9 @@ from pathlib import Path
 import aiohttp
 
 from pyln_fast.testing.regtest import RegtestNode, RegtestServer
+from pyln_fast.tx.transaction import serialize
+from pyln_fast.types import OutPoint
+from tests.regtest_bench import P2WSH_TRUE, Spend, transaction
 from tests.regtest_rpc import BURN, Rpc, post, refused, serve
 
 
@@ -212,6 +215,12 @@ def test_generateblock_takes_exactly_its_transactions(tmp_path: Path) -> None:
         assert await rpc("getrawmempool") == []
         missing = "TestBlockValidity failed: bad-txns-inputs-missingorspent"
         assert await refused(rpc("generateblock", BURN, [raw])) == (-25, missing)
+        unsigned = transaction([Spend(OutPoint(server.node.chain.tip.txids[1], 0), ())], [(1_000, P2WSH_TRUE)])
+        for submit in (True, False):
+            code, message = await refused(rpc("generateblock", BURN, [serialize(unsigned).hex()], submit))
+            words = "Script evaluated without error but finished with a false/empty top stack element"
+            expected = f"TestBlockValidity failed: block-script-verify-flag-failed ({words})"
+            assert (code, message.partition(", input 0 of ")[0]) == (-25, expected)
         assert await refused(rpc("generateblock", BURN, [waiting])) == (-5, f"Transaction {waiting} not in mempool.")
 
     serve(tmp_path, scenario)

@@ -134,6 +134,19 @@ class Chain:
         self._add(block)
         return self._follow()
 
+    def check_transactions_of(self, greedy_block: bytes, now: int) -> None:
+        """Checks a block on the tip without taking it. Raises BlockRejected.
+
+        Its coinbase must claim too much: the kernel has no dry run, but complains of that last, and only then.
+        """
+        try:
+            self._kernel.process_block(greedy_block, now)
+        except BlockRejected as error:
+            if error.reason != "bad-cb-amount":
+                raise
+        else:
+            raise AssertionError("the block did not claim too much")
+
     def invalidate(self, block_hash: BlockHash, now: int) -> Move:
         """Takes a block and all that build on it out of the choice. Raises UnknownBlock; ValueError for the genesis."""
         if self.heights[self.block(block_hash).hash] == 0:

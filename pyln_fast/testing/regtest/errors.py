@@ -33,11 +33,12 @@ class Rejected(LocalError):
 
 
 class BlockRejected(LocalError):
-    """A block that the kernel refuses; `reason` is the kernel's own word for it where its log says one."""
+    """A block that the kernel refuses; `reason` and `details` are its own words, and `str()` joins them."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(f"{reason}, {details}" if details else reason)
         self.reason = reason
+        self.details = details
 
 
 class RpcError(LocalError):

@@ -50,7 +50,9 @@ class Faucet:
         self._mempool = mempool
         self._policy = settings
         self._keys: dict[bytes, PrivateKey] = {}
-        self._next = 0
+        self.own_script = self._script(0)
+        """Takes the change, and what is mined for nobody else."""
+        self._next = 1
         self.feerate_sat_per_vb = 2
         self._find_used()
 
@@ -74,9 +76,8 @@ class Faucet:
     def create(self, script_pubkey: bytes, amount_sat: int, feerate_sat_per_vb: int | None = None) -> bytes:
         """A signed transaction, not broadcast, that pays a script and returns the change. Raises InsufficientFunds."""
         feerate = self.feerate_sat_per_vb if feerate_sat_per_vb is None else feerate_sat_per_vb
-        change_script = self.new_script()
         payment = TxOut(Sat(amount_sat), script_pubkey)
-        weight = _OVERHEAD_WEIGHT + 4 * (9 + len(script_pubkey) + 9 + len(change_script))
+        weight = _OVERHEAD_WEIGHT + 4 * (9 + len(script_pubkey) + 9 + len(self.own_script))
         chosen: list[tuple[OutPoint, Coin]] = []
         total = 0
         candidates = self._spendable()
@@ -90,8 +91,8 @@ class Faucet:
         if change < 0:
             raise InsufficientFunds(amount_sat, sum(coin.output.value_sat for _, coin in candidates))
         outputs = [payment]
-        if change >= policy.dust_threshold_sat(change_script, self._policy):
-            outputs.append(TxOut(Sat(change), change_script))
+        if change >= policy.dust_threshold_sat(self.own_script, self._policy):
+            outputs.append(TxOut(Sat(change), self.own_script))
         inputs = tuple(TxInput(outpoint, b"", SEQUENCE_RBF, ()) for outpoint, _ in chosen)
         return self._sign(Transaction(2, inputs, tuple(outputs), 0), [coin for _, coin in chosen])
 
@@ -117,7 +118,7 @@ class Faucet:
             for tx in self._chain.blocks[block_hash].transactions
             for out in tx.outputs
         }
-        index = 0
+        index = 1
         while index < self._next + _LOOK_AHEAD:
             if self._script(index) in used:
                 self._next = index + 1

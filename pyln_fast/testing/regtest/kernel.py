@@ -24,15 +24,20 @@ from pyln_fast.types import BlockHash, TxOut
 
 _ALL_CONSENSUS_FLAGS = pbk.ScriptVerificationFlags(sum(pbk.ScriptVerificationFlags))
 MAX_MONEY_SAT = 21_000_000 * 100_000_000
-_BLOCK_CHECKED = re.compile(r"BlockChecked: block hash=([0-9a-f]{64}) state=([^,\s]+)")
+_BLOCK_CHECKED = re.compile(r"BlockChecked: block hash=([0-9a-f]{64}) state=(.+)")
 _reasons: dict[str, str] = {}
 _log_connections: list[pbk.LoggingConnection] = []
 
 
 def _read_log_line(line: str) -> None:
     found = _BLOCK_CHECKED.search(line)
-    if found and found.group(2) != "Valid":
-        _reasons[found.group(1)] = found.group(2)
+    if found and found.group(2).strip() != "Valid":
+        _reasons[found.group(1)] = found.group(2).strip()
+
+
+def _rejection(block_hash: str) -> BlockRejected:
+    reason, _, details = _reasons.pop(block_hash, "duplicate-invalid").partition(", ")
+    return BlockRejected(reason, details)
 
 
 def _listen_to_log() -> None:
@@ -90,11 +95,11 @@ class Kernel:
         try:
             new = self._manager.process_block(block)
         except pbk.ProcessBlockException:
-            raise BlockRejected(_reasons.pop(block_hash, "invalid")) from None
+            raise _rejection(block_hash) from None
         finally:
             _set_clock(0)
         if block_hash in self._invalid:
-            raise BlockRejected(_reasons.pop(block_hash, "duplicate-invalid"))
+            raise _rejection(block_hash)
         return bool(new)
 
     def height(self) -> int:

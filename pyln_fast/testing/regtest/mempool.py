@@ -68,7 +68,7 @@ class Mempool:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self.entries: dict[Txid, Entry] = {}
-        """In the order of acceptance, so parents stand before their children."""
+        """In the order of acceptance: parents before children, but for parents that a reorg brought back."""
         self.spenders: dict[OutPoint, Txid] = {}
         """Which transaction of the mempool spends an output."""
         self._sequence = 1
@@ -175,3 +175,17 @@ class Mempool:
         """What a transaction of the mempool spends."""
         coins = [self.coin(tx_input.outpoint) for tx_input in tx.inputs]
         return [coin.output for coin in coins if coin is not None]
+
+
+def parents_first(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries with their parents, each after all of its own."""
+    order: dict[Txid, Entry] = {}
+    queue = list(entries)[::-1]
+    while queue:
+        missing = [parent for parent in queue[-1].parents.values() if parent.txid not in order]
+        if missing:
+            queue += missing
+        else:
+            entry = queue.pop()
+            order[entry.txid] = entry
+    return list(order.values())

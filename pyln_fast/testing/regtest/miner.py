@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pyln_fast.testing.regtest.block_store import Header, assemble, merkle_root, sha256d
 from pyln_fast.testing.regtest.chain import Chain
-from pyln_fast.testing.regtest.mempool import Entry, Mempool
+from pyln_fast.testing.regtest.mempool import Entry, Mempool, parents_first
 from pyln_fast.tx.transaction import Transaction, TxInput, serialize, txid, wtxid
 from pyln_fast.types import OutPoint, Sat, Txid, TxOut
 
@@ -52,7 +52,7 @@ def select(mempool: Mempool) -> list[Entry]:
         for entry in mempool.descendants(best.package).values():
             if entry.txid not in chosen:
                 heapq.heappush(heap, _Candidate.of(entry, mempool, chosen))
-    return _parents_first(chosen)
+    return parents_first(chosen.values())
 
 
 class _Candidate:
@@ -71,21 +71,6 @@ class _Candidate:
     @classmethod
     def of(cls, entry: Entry, mempool: Mempool, chosen: dict[Txid, Entry]) -> _Candidate:
         return cls(entry, [e for e in mempool.ancestors([entry]).values() if e.txid not in chosen])
-
-
-def _parents_first(chosen: dict[Txid, Entry]) -> list[Entry]:
-    order: dict[Txid, Entry] = {}
-
-    def place(entry: Entry) -> None:
-        for parent in entry.parents.values():
-            if parent.txid not in order:
-                place(parent)
-        order[entry.txid] = entry
-
-    for entry in chosen.values():
-        if entry.txid not in order:
-            place(entry)
-    return list(order.values())
 
 
 def build_block(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from pyln_fast.errors import DecodeError
 from pyln_fast.testing.regtest.accept import Acceptance, Candidate, decode
 from pyln_fast.testing.regtest.addresses import script_of_address
 from pyln_fast.testing.regtest.block_store import Block, BlockStore
@@ -18,7 +17,7 @@ from pyln_fast.testing.regtest.consensus import is_final, relative_locks_passed
 from pyln_fast.testing.regtest.errors import Rejected
 from pyln_fast.testing.regtest.faucet import Faucet
 from pyln_fast.testing.regtest.kernel import transactions_of_block
-from pyln_fast.testing.regtest.mempool import Entry, Mempool
+from pyln_fast.testing.regtest.mempool import Entry, Mempool, parents_first
 from pyln_fast.testing.regtest.miner import build_block, select
 from pyln_fast.testing.regtest.package import PackageAcceptance, PackageResult
 from pyln_fast.testing.regtest.policy import Policy
@@ -64,7 +63,7 @@ class RegtestNode:
         self.faucet = Faucet(self._load_seed(seed), self.chain, self.mempool, self.policy)
         self._load_mempool()
         if self.chain.height == 0 and premine:
-            self.mine(premine, self.faucet.new_address())
+            self.mine(premine)
 
     def __enter__(self) -> RegtestNode:
         return self
@@ -75,7 +74,7 @@ class RegtestNode:
     def close(self) -> None:
         """Keeps the mempool, then releases the kernel and the data directory."""
         if self._data_dir is not None:
-            raws = [entry.raw for entry in self.mempool.entries.values()]
+            raws = [entry.raw for entry in parents_first(self.mempool.entries.values())]
             new = self._data_dir / "mempool.new"
             new.write_bytes(msgspec.msgpack.encode(raws))
             new.replace(self._data_dir / "mempool.dat")
@@ -103,7 +102,7 @@ class RegtestNode:
 
     def mine(self, blocks: int = 1, address: str | None = None) -> list[BlockHash]:
         """Mines blocks with what the mempool holds to an address, or to the faucet. Raises InvalidAddress."""
-        script = script_of_address(address) if address is not None else self.faucet.new_script()
+        script = script_of_address(address) if address is not None else self.faucet.own_script
         hashes = []
         for _ in range(blocks):
             entries = select(self.mempool)
@@ -121,7 +120,7 @@ class RegtestNode:
     def mine_transactions(self, address: str, raw_transactions: Sequence[bytes], submit: bool = True) -> bytes:
         """A raw block of exactly these transactions, in this order, valid under consensus whatever policy says of them.
 
-        `submit` False: it is checked no further than parsing. Raises DecodeError, Rejected (an input is missing),
+        `submit` False: it is checked, but not processed. Raises DecodeError, Rejected (an input is missing),
         BlockRejected.
         """
         candidates = [decode(raw) for raw in raw_transactions]
@@ -138,12 +137,13 @@ class RegtestNode:
                 else:
                     raise Rejected("bad-txns-inputs-missingorspent")
             fees -= sum(out.value_sat for out in candidate.tx.outputs)
-        transactions = [candidate.tx for candidate in candidates]
-        raw = build_block(
-            self.chain, script_of_address(address), raw_transactions, transactions, max(fees, 0), self.now()
-        )
+        script, transactions = script_of_address(address), [candidate.tx for candidate in candidates]
+        raw = build_block(self.chain, script, raw_transactions, transactions, max(fees, 0), self.now())
         if submit:
             self.process_block(raw)
+        else:
+            greedy = build_block(self.chain, script, raw_transactions, transactions, max(fees, 0) + 1, self.now())
+            self.chain.check_transactions_of(greedy, self.now())
         return raw
 
     def process_block(self, raw: bytes) -> Move:
@@ -161,7 +161,7 @@ class RegtestNode:
     def reorg(self, depth: int, blocks: int | None = None) -> list[BlockHash]:
         """Replaces the newest `depth` blocks by `blocks` empty ones (one more than went). What they held waits."""
         self.invalidate(self.chain.active[-depth])
-        script = self.faucet.new_script()
+        script = self.faucet.own_script
         return [self._mine_block(script, (), 0) for _ in range(depth + 1 if blocks is None else blocks)]
 
     def block_in_bytes(self, block_hash: BlockHash) -> bytes:
@@ -241,13 +241,16 @@ class RegtestNode:
     def _resurrect(self, disconnected: Sequence[Block]) -> None:
         for block in reversed(disconnected):
             for raw in block.raw_transactions[1:]:
-                candidate = Candidate(raw)
-                try:
-                    self._acceptance.check(candidate, bypass_limits=True)
-                except Rejected:
-                    continue
-                self._acceptance.enter(candidate, self.now())
+                self._return_to_mempool(raw)
         self._drop_unminable()
+
+    def _return_to_mempool(self, raw: bytes) -> None:
+        candidate = Candidate(raw)
+        try:
+            self._acceptance.check(candidate, bypass_limits=True)
+        except Rejected:
+            return
+        self._acceptance.enter(candidate, self.now())
 
     def _drop_unminable(self) -> None:
         """A shorter or other chain may lack inputs, maturity or time that a waiting transaction needs."""
@@ -280,10 +283,8 @@ class RegtestNode:
         if path is None or not path.exists():
             return
         for raw in msgspec.msgpack.decode(path.read_bytes(), type=list[bytes]):
-            try:
-                self.broadcast(raw)
-            except (Rejected, DecodeError):
-                continue
+            # Each was let in before, perhaps for the fee of a child that comes later.
+            self._return_to_mempool(raw)
         path.unlink()
 
 

@@ -42,7 +42,7 @@ def generateblock(node: RegtestNode, output: str, transactions: list[Any], submi
     try:
         raw = node.mine_transactions(output, raws, submit)
     except (BlockRejected, Rejected) as error:
-        raise RpcError(errors.VERIFY_ERROR, f"TestBlockValidity failed: {error.reason}") from None
+        raise RpcError(errors.VERIFY_ERROR, f"TestBlockValidity failed: {error}") from None
     shape = {"hash": txid_hex(Block(raw, transactions_of_block(raw)).hash)}
     if not submit:
         shape["hex"] = raw.hex()
@@ -124,9 +124,14 @@ def sendtoaddress(
     amount: Amount,
     comment: str = "",
     comment_to: str = "",
+    subtractfeefromamount: bool = False,
+    replaceable: bool = True,
+    conf_target: int = 0,
+    estimate_mode: str = "",
+    avoid_reuse: bool = False,
     fee_rate: Amount = NO_AMOUNT,
 ) -> str:
-    """The faucet pays an address; `fee_rate` in sat/vB."""
+    """The faucet pays an address; `fee_rate` in sat/vB. What stands between is not looked at."""
     sat = satoshi(amount)
     if sat == 0:
         raise RpcError(errors.TYPE_ERROR, "Invalid amount for send")

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import json
+import logging
 import os
 import secrets
 from collections.abc import Callable
@@ -25,6 +26,7 @@ LOOPBACK = "127.0.0.1"
 _COOKIE_USER = "__cookie__"
 _MAX_REQUEST_BYTES = 32 * 1024 * 1024
 _AUTHENTICATE = {"WWW-Authenticate": 'Basic realm="jsonrpc"'}
+_LOG = logging.getLogger(__name__)
 _STATUS = {errors.INVALID_REQUEST: 400, errors.METHOD_NOT_FOUND: 404}
 
 # The modules fill the table of methods.
@@ -183,7 +185,13 @@ class RegtestServer:
         if name == "stop":
             asyncio.get_running_loop().call_soon(self._stopped.set)
             return "Bitcoin Core stopping"
-        return rpc_table.call(self._node, name, request.get("params"))
+        try:
+            return rpc_table.call(self._node, name, request.get("params"))
+        except RpcError:
+            raise
+        except Exception as error:
+            _LOG.exception("%s failed", name)
+            raise RpcError(errors.MISC_ERROR, f"{type(error).__name__}: {error}") from error
 
 
 def _reply(result: Any, error: RpcError | None, identifier: Any, version: int) -> dict[str, Any]:
