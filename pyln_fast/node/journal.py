@@ -98,6 +98,10 @@ class Journal(Generic[Effect]):
             self._failure = reason
         self._waiting.clear()
 
+    @property
+    def has_released(self) -> bool:
+        return bool(self._released)
+
     def take_released(self) -> list[Effect]:
         """The effects that may be performed now, in order; each is given once.
 

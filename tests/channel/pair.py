@@ -113,7 +113,7 @@ class Side:
         )
 
     def take(self, transition: Transition[AnyState]) -> None:
-        """The node's part: durable before seen. Asserts that nothing is sent before the state that it speaks of is saved."""
+        """The node's part: durable before seen."""
         self.state = transition.state
         saved = False
         for action in transition.actions:

@@ -1,0 +1,350 @@
+"""LDK's ChannelManager: opens and closes channels, gives each message to its channel, and answers for those that are
+unknown (BOLT 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyln_fast.channel import channel
+from pyln_fast.channel.channel import MESSAGES
+from pyln_fast.channel.commands import (
+    AcceptChannelCommand,
+    AnswerOverdue,
+    CloseChannel,
+    ForceClose,
+    FundingTransactionGenerated,
+    NewBlock,
+    PeerConnected,
+    PeerDisconnected,
+    UpdateFee,
+)
+from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable
+from pyln_fast.channel.state import (
+    AnyState,
+    FundedState,
+    Negotiating,
+    Normal,
+    ShuttingDown,
+    Syncing,
+    UnfundedState,
+    WaitForAcceptChannel,
+    WaitForFundingCreated,
+    WaitForFundingSigned,
+    WaitForOpenChannel,
+)
+from pyln_fast.channel.states.wait_for_accept_channel import open_channel
+from pyln_fast.channel.states.wait_for_open_channel import on_open_channel
+from pyln_fast.channel.transition import Transition
+from pyln_fast.config import (
+    DISCONNECT_PEER_AWAITING_RESPONSE_TICKS,
+    MAX_UNFUNDED_CHANNEL_PEERS,
+    MAX_UNFUNDED_CHANS_PER_PEER,
+    UNACCEPTED_INBOUND_CHANNEL_AGE_LIMIT_TICKS,
+    UNFUNDED_CHANNEL_AGE_LIMIT_TICKS,
+    ChannelConfigOverrides,
+)
+from pyln_fast.errors import LocalError, RemoteError
+from pyln_fast.node.core import Core
+from pyln_fast.node.details import ChannelDetails, details_of
+from pyln_fast.node.effects import DisconnectPeer
+from pyln_fast.types import ChannelId, FeeratePerKw, Msat, NodeId, Sat, channel_id_v1
+from pyln_fast.wire.channel_msgs import ChannelReestablish, FundingSigned, OpenChannel
+from pyln_fast.wire.layout import Message
+from pyln_fast.wire.setup_msgs import Error, Warning
+
+ALL_CHANNELS = ChannelId(bytes(32))
+"""BOLT 1, error: every channel with the sender."""
+
+
+class UnknownChannel(LocalError):
+    def __init__(self, channel_id: ChannelId) -> None:
+        super().__init__(f"no channel {channel_id.hex()} with that peer")
+        self.channel_id = channel_id
+
+
+class ChannelManager:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._unfunded_ticks: dict[tuple[NodeId, ChannelId], int] = {}
+        self._awaiting_ticks: dict[ChannelId, int] = {}
+
+    # --- what the user asks for
+
+    def create_channel(
+        self,
+        their_network_key: NodeId,
+        channel_value_satoshis: Sat,
+        push_msat: Msat = Msat(0),
+        user_channel_id: int = 0,
+        override_config: ChannelConfigOverrides | None = None,
+    ) -> ChannelId:
+        """Returns the temporary channel id. Raises APIMisuse, ChannelUnavailable."""
+        core = self._core
+        if their_network_key not in core.peers:
+            raise ChannelUnavailable("the peer is not connected")
+        if not 0 <= user_channel_id < 1 << 64:
+            raise APIMisuse(f"user_channel_id is {user_channel_id}, must be below 2^64")
+        config = core.config.apply(override_config) if override_config is not None else core.config
+        temporary = ChannelId(core.keys.get_secure_random_bytes())
+        keys_id = core.keys.generate_channel_keys_id(False, user_channel_id)
+        core.need_script()
+        ctx = core.context(their_network_key, config, temporary_channel_id=temporary)
+        transition = open_channel(
+            their_network_key, channel_value_satoshis, push_msat, user_channel_id, keys_id, config, ctx
+        )
+        core.apply_unfunded(their_network_key, temporary, transition)
+        started = transition.state
+        assert isinstance(started, WaitForAcceptChannel)
+        core.script_used(started.open_channel.upfront_shutdown_script)
+        return temporary
+
+    def accept_inbound_channel(
+        self,
+        temporary_channel_id: ChannelId,
+        counterparty_node_id: NodeId,
+        user_channel_id: int = 0,
+        config_overrides: ChannelConfigOverrides | None = None,
+    ) -> None:
+        """The answer to OpenChannelRequest. Raises UnknownChannel, ChannelUnavailable."""
+        state = self._unfunded(counterparty_node_id, temporary_channel_id)
+        keys_id = self._core.keys.generate_channel_keys_id(True, user_channel_id)
+        config = self._core.config.apply(config_overrides) if config_overrides is not None else None
+        self._core.need_script()
+        ctx = self._core.context(counterparty_node_id, config)
+        command = AcceptChannelCommand(user_channel_id, keys_id)
+        transition = channel.execute(state, command, ctx)
+        self._core.apply_unfunded(counterparty_node_id, temporary_channel_id, transition)
+        accepted = transition.state
+        if isinstance(accepted, WaitForFundingCreated):
+            self._core.script_used(accepted.opening.params.holder.upfront_shutdown_script)
+
+    def funding_transaction_generated(
+        self, temporary_channel_id: ChannelId, counterparty_node_id: NodeId, raw: bytes, manual_broadcast: bool = False
+    ) -> None:
+        """The answer to FundingGenerationReady, not to be broadcast by the user. Raises APIMisuse, UnknownChannel."""
+        state = self._unfunded(counterparty_node_id, temporary_channel_id)
+        ctx = self._core.context(counterparty_node_id)
+        transition = channel.execute(state, FundingTransactionGenerated(raw, manual_broadcast), ctx)
+        self._core.apply_unfunded(counterparty_node_id, temporary_channel_id, transition)
+
+    def close_channel(
+        self,
+        channel_id: ChannelId,
+        counterparty_node_id: NodeId,
+        target_feerate_sats_per_1000_weight: FeeratePerKw | None = None,
+        shutdown_script: bytes | None = None,
+    ) -> None:
+        """Cooperatively. Raises UnknownChannel, ChannelUnavailable."""
+        self._funded(channel_id, counterparty_node_id)
+        self._core.need_script()
+        self._core.execute(channel_id, CloseChannel(shutdown_script, target_feerate_sats_per_1000_weight))
+
+    def force_close_broadcasting_latest_txn(
+        self, channel_id: ChannelId, counterparty_node_id: NodeId, error_message: str
+    ) -> None:
+        """Also the way to refuse an OpenChannelRequest. Raises UnknownChannel."""
+        unfunded = self._core.unfunded_of(counterparty_node_id, channel_id)
+        if unfunded is not None:
+            ctx = self._core.context(counterparty_node_id)
+            transition = channel.execute(unfunded, ForceClose(error_message), ctx)
+            self._core.apply_unfunded(counterparty_node_id, channel_id, transition)
+            return
+        self._funded(channel_id, counterparty_node_id)
+        self._core.execute(channel_id, ForceClose(error_message))
+
+    def list_channels(self) -> list[ChannelDetails]:
+        """Every channel that is not over, those without a funding first."""
+        core = self._core
+        unfunded = [details_of(state, core) for state in core.unfunded.values()]
+        return unfunded + [details_of(state, core) for state in core.state.channels.values()]
+
+    def list_usable_channels(self) -> list[ChannelDetails]:
+        return [each for each in self.list_channels() if each.is_usable]
+
+    def _unfunded(self, node_id: NodeId, temporary_channel_id: ChannelId) -> UnfundedState:
+        state = self._core.unfunded_of(node_id, temporary_channel_id)
+        if state is None:
+            raise UnknownChannel(temporary_channel_id)
+        return state
+
+    def _funded(self, channel_id: ChannelId, node_id: NodeId) -> FundedState:
+        state = self._core.state.channels.get(channel_id)
+        if state is None or state.data.params.counterparty_node_id != node_id:
+            raise UnknownChannel(channel_id)
+        return state
+
+    # --- what peers say
+
+    def peer_connected(self, node_id: NodeId) -> None:
+        for channel_id in self._channels_of(node_id):
+            self._core.execute(channel_id, PeerConnected())
+
+    def peer_disconnected(self, node_id: NodeId) -> None:
+        core = self._core
+        for key in [key for key in core.unfunded if key[0] == node_id]:
+            transition = channel.execute(core.unfunded[key], PeerDisconnected(), core.context(node_id))
+            core.apply_unfunded(node_id, key[1], transition)
+        for channel_id in self._channels_of(node_id):
+            self._awaiting_ticks.pop(channel_id, None)
+            core.execute(channel_id, PeerDisconnected())
+
+    def _channels_of(self, node_id: NodeId) -> list[ChannelId]:
+        return [
+            channel_id
+            for channel_id, state in self._core.state.channels.items()
+            if state.data.params.counterparty_node_id == node_id
+        ]
+
+    def receive(self, node_id: NodeId, msg: Message) -> None:
+        """A message of BOLT 2, or `error`. Raises RemoteError for what costs the peer its connection."""
+        if isinstance(msg, OpenChannel):
+            self._on_open_channel(node_id, msg)
+            return
+        if not isinstance(msg, MESSAGES):
+            return
+        channel_id: ChannelId = getattr(msg, "temporary_channel_id", None) or msg.channel_id  # type: ignore[attr-defined]
+        if isinstance(msg, Error) and channel_id == ALL_CHANNELS:
+            self._on_error_for_all(node_id, msg)
+            return
+        state = self._core.state.channels.get(channel_id)
+        if state is not None and state.data.params.counterparty_node_id == node_id:
+            self._core.receive(channel_id, msg)
+            return
+        temporary = self._temporary_of(node_id, channel_id, msg)
+        if temporary is not None:
+            self._receive_unfunded(node_id, temporary, msg)
+        elif not isinstance(msg, Error):
+            self._unknown_channel(node_id, channel_id, msg)
+
+    def _temporary_of(self, node_id: NodeId, channel_id: ChannelId, msg: Message) -> ChannelId | None:
+        if (node_id, channel_id) in self._core.unfunded:
+            return channel_id
+        if isinstance(msg, FundingSigned):
+            for (owner, temporary), state in self._core.unfunded.items():
+                waits = owner == node_id and isinstance(state, WaitForFundingSigned)
+                if waits and channel_id_v1(state.funding.outpoint) == channel_id:  # type: ignore[union-attr]
+                    return temporary
+        return None
+
+    def _receive_unfunded(self, node_id: NodeId, temporary: ChannelId, msg: Message) -> None:
+        core = self._core
+        state = core.unfunded[(node_id, temporary)]
+        ctx = core.context(node_id, alias=core.fresh_alias())
+        transition: Transition[AnyState] = channel.receive(state, msg, ctx)
+        funded = transition.state
+        if isinstance(funded, FundedState) and funded.data.channel_id in core.state.channels:
+            raise DuplicateFunding(funded.data.channel_id)
+        core.apply_unfunded(node_id, temporary, transition)
+
+    def _on_open_channel(self, node_id: NodeId, msg: OpenChannel) -> None:
+        core = self._core
+        try:
+            if (node_id, msg.temporary_channel_id) in core.unfunded:
+                raise TooManyChannels("temporary_channel_id is used already")
+            self._check_unfunded_limits(node_id)
+            ctx = core.context(node_id)
+            core.apply_unfunded(node_id, msg.temporary_channel_id, on_open_channel(msg, node_id, ctx))
+        except RemoteError as error:
+            core.send(node_id, Error(msg.temporary_channel_id, str(error).encode("ascii", "replace")))
+
+    def _check_unfunded_limits(self, node_id: NodeId) -> None:
+        """What strangers may cost us: opening is free before the funding confirms."""
+        core = self._core
+        inbound = [key for key, state in core.unfunded.items() if isinstance(state, WaitForOpenChannel)]
+        unconfirmed: dict[NodeId, int] = {}
+        for owner, _ in core.unfunded:
+            unconfirmed[owner] = unconfirmed.get(owner, 0) + 1
+        for state in core.state.channels.values():
+            if not state.data.params.holder_is_opener and state.data.funding.height is None:
+                owner = state.data.params.counterparty_node_id
+                unconfirmed[owner] = unconfirmed.get(owner, 0) + 1
+        if unconfirmed.get(node_id, 0) >= MAX_UNFUNDED_CHANS_PER_PEER:
+            raise TooManyChannels(f"more than {MAX_UNFUNDED_CHANS_PER_PEER} channels without a confirmed funding")
+        if node_id not in unconfirmed and len({owner for owner, _ in inbound}) >= MAX_UNFUNDED_CHANNEL_PEERS:
+            raise TooManyChannels("too many peers are opening channels")
+
+    def _on_error_for_all(self, node_id: NodeId, msg: Error) -> None:
+        for owner, temporary in [key for key in self._core.unfunded if key[0] == node_id]:
+            self._receive_unfunded(owner, temporary, msg)
+        for channel_id in self._channels_of(node_id):
+            self._core.receive(channel_id, msg)
+
+    def _unknown_channel(self, node_id: NodeId, channel_id: ChannelId, msg: Message) -> None:
+        """BOLT 2: a peer that asks for a channel that we do not know must fail it; anything else gets a warning."""
+        text = f"unknown channel in {type(msg).__name__}".encode()
+        if isinstance(msg, ChannelReestablish):
+            self._core.send(node_id, Error(channel_id, text))
+        else:
+            self._core.send(node_id, Warning(channel_id, text))
+
+    # --- time and blocks
+
+    def best_block(self) -> None:
+        for channel_id in list(self._core.state.channels):
+            if channel_id in self._core.state.channels:
+                self._core.execute(channel_id, NewBlock())
+
+    def timer_tick_occurred(self) -> None:
+        """Once a minute (LDK): feerates follow the estimates, and nobody is waited for without end."""
+        self._core.refresh_feerates()
+        self._expire_unfunded()
+        for channel_id, state in list(self._core.state.channels.items()):
+            if isinstance(state, Normal):
+                self._update_feerate(channel_id, state)
+            self._check_overdue(channel_id, state)
+
+    def _expire_unfunded(self) -> None:
+        core = self._core
+        ticks = {key: self._unfunded_ticks.get(key, 0) + 1 for key in core.unfunded}
+        self._unfunded_ticks = ticks
+        for (node_id, temporary), age in ticks.items():
+            state = core.unfunded[(node_id, temporary)]
+            unanswered = isinstance(state, WaitForOpenChannel)
+            limit = UNACCEPTED_INBOUND_CHANNEL_AGE_LIMIT_TICKS if unanswered else UNFUNDED_CHANNEL_AGE_LIMIT_TICKS
+            if age > limit:
+                self.force_close_broadcasting_latest_txn(temporary, node_id, "the channel was not funded in time")
+
+    def _update_feerate(self, channel_id: ChannelId, state: Normal) -> None:
+        """LDK: up at once, down only when the estimate has halved."""
+        data = state.data
+        wanted = self._core.feerates.commitment(data.params.anchors)
+        current = data.commitments.fees.newest.feerate_per_kw
+        if not data.params.holder_is_opener or (wanted <= current and wanted * 2 > current):
+            return
+        self._try(lambda: self._core.execute(channel_id, UpdateFee(wanted)))
+
+    def _check_overdue(self, channel_id: ChannelId, state: FundedState) -> None:
+        """A peer that owes an answer is disconnected: the connection starts afresh (LDK)."""
+        owes = isinstance(state, Syncing | Negotiating) or (
+            isinstance(state, Normal | ShuttingDown) and state.data.commitments.awaiting_revocation
+        )
+        peer = self._core.peer_of(channel_id)
+        if not owes or peer is None or (isinstance(state, Negotiating) and state.agreed is not None):
+            self._awaiting_ticks.pop(channel_id, None)
+            return
+        ticks = self._awaiting_ticks.get(channel_id, 0) + 1
+        self._awaiting_ticks[channel_id] = ticks
+        if ticks > DISCONNECT_PEER_AWAITING_RESPONSE_TICKS:
+            self._awaiting_ticks.pop(channel_id, None)
+            if isinstance(state, Negotiating):
+                self._core.execute(channel_id, AnswerOverdue())
+            else:
+                self._core.effects.append(DisconnectPeer(peer.conn, "the peer owes an answer"))
+
+    def _try(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except LocalError:
+            return
+
+
+class TooManyChannels(RemoteError):
+    """The peer's channel is refused; those that it has are not concerned."""
+
+
+class DuplicateFunding(RemoteError):
+    """Two channels cannot live on one output."""
+
+    def __init__(self, channel_id: ChannelId) -> None:
+        super().__init__(f"funding_created: channel {channel_id.hex()} exists")
+        self.channel_id = channel_id

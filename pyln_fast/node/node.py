@@ -1,0 +1,431 @@
+"""A Lightning node as one object without I/O.
+
+The shell gives it inputs (bytes, blocks, ticks, commands, completions) and then calls `process_events` once: a turn. An
+input takes effect as a whole, in all channels, monitors, payments and the wallet, or not at all. All that is durable of
+a turn is one batch; what the world may see waits for it in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from pyln_fast.chain.block_locator import BlockLocator
+from pyln_fast.chain.interfaces import FeeEstimator
+from pyln_fast.chain.scanner import WatchSet, scan
+from pyln_fast.channel import channel
+from pyln_fast.channel.state import Negotiating, Offline, Syncing
+from pyln_fast.config import REBROADCAST_TIMER, UserConfig
+from pyln_fast.errors import Consequence, LightningError, LocalError, RemoteError
+from pyln_fast.events import Event, FundingGenerationReady
+from pyln_fast.features import Feature, Features
+from pyln_fast.node.announcements import Announcements
+from pyln_fast.node.channel_manager import ChannelManager
+from pyln_fast.node.core import Core, Peer
+from pyln_fast.node.effects import (
+    Answer,
+    BroadcastPackage,
+    CloseSocket,
+    DisconnectPeer,
+    Effect,
+    OfferEvent,
+    SendBytes,
+    SendToPeer,
+    ShellEffect,
+    WriteBatch,
+)
+from pyln_fast.node.htlcs import HtlcRouter
+from pyln_fast.node.journal import Journal
+from pyln_fast.node.payments import Payments
+from pyln_fast.node.state import NODE_KEY, NodeRecord, NodeState
+from pyln_fast.peer.handlers import ConnectionFailed, MessageReceived, PeerConnected, PeerDisconnected, PeerEvent
+from pyln_fast.peer.peer_manager import CloseSocket as PeerCloseSocket
+from pyln_fast.peer.peer_manager import PeerManager, PeerRules
+from pyln_fast.sign.keys_manager import KeysManager
+from pyln_fast.tx.transaction import serialize
+from pyln_fast.types import BlockHeight, ChannelId, Monotonic, Msat, Network, NodeId, Sat, TxOut, UnixTime
+from pyln_fast.wallet.coin_selection import InsufficientFunds
+from pyln_fast.wallet.keys import WalletKeys
+from pyln_fast.wallet.wallet import Wallet
+from pyln_fast.wire.gossip_msgs import ChannelUpdate
+from pyln_fast.wire.setup_msgs import Error, Warning
+
+FRESHNESS_TIMER_MS = 60_000
+"""LDK: one tick of timer_tick_occurred."""
+
+FEATURES = Features.of(
+    required=(Feature.OPTION_DATA_LOSS_PROTECT, Feature.VAR_ONION_OPTIN, Feature.OPTION_STATIC_REMOTEKEY,
+              Feature.PAYMENT_SECRET, Feature.OPTION_CHANNEL_TYPE),
+    optional=(Feature.OPTION_UPFRONT_SHUTDOWN_SCRIPT, Feature.OPTION_SUPPORT_LARGE_CHANNEL, Feature.OPTION_ANCHORS,
+              Feature.OPTION_SHUTDOWN_ANYSEGWIT),
+)  # fmt: skip
+"""BOLT 9: what works today, and nothing else."""
+
+R = TypeVar("R")
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Something that the operator should read. Never a secret."""
+
+    level: str
+    text: str
+    error: Exception | None = None
+
+
+class Node:
+    """`tables` are what the store loaded, `sequence` its highest durable batch; a new node begins at `locator`."""
+
+    def __init__(
+        self,
+        network: Network,
+        keys: KeysManager,
+        wallet_keys: WalletKeys,
+        config: UserConfig,
+        fee_estimator: FeeEstimator,
+        tables: Mapping[str, Mapping[bytes, bytes]],
+        sequence: int,
+        locator: BlockLocator,
+        now: UnixTime,
+    ) -> None:
+        state = NodeState(tables)
+        if NODE_KEY not in state.node:
+            state.node[NODE_KEY] = NodeRecord(now, 1, locator)
+        self._state = state
+        self._watch_set = WatchSet()
+        wallet = Wallet(wallet_keys, BlockHeight(state.node[NODE_KEY].locator.height), tables)
+        self.core = Core(network, keys, config, fee_estimator, state, wallet, self._watch_set)
+        self.core.on_event = self._on_event
+        announcements = Announcements(self.core)
+        router = HtlcRouter(self.core, announcements)
+        self.channel_manager = ChannelManager(self.core)
+        self.payments = Payments(self.core, router, announcements)
+        self.announcements = announcements
+        self.wallet = wallet
+        rules = PeerRules(FEATURES, (network.chain_hash,))
+        self.peer_manager = PeerManager(keys.get_node_secret_key(), keys, rules)
+        self.journal: Journal[Effect] = Journal(sequence + 1)
+        self.reports: list[Report] = []
+        """For the log; the shell takes them."""
+        self._wallet_funded: set[ChannelId] = set()
+        self._peer_events: list[PeerEvent] = []
+        self._last_freshness: Monotonic | None = None
+        self._last_rebroadcast: Monotonic | None = None
+        self._load(now)
+
+    # --- units: all or nothing
+
+    def _unit(self, function: Callable[[], R]) -> R:
+        """Runs one input. Raises what it raised, after everything that it did is taken back."""
+        core = self.core
+        mark = self.wallet.mark()
+        effects, unfunded, to_sign = len(core.effects), dict(core.unfunded), dict(core.to_sign)
+        try:
+            result = function()
+            core.run_follow_ups()
+        except BaseException:
+            core.forget_follow_ups()
+            self._state.roll_back()
+            self.wallet.roll_back(mark)
+            del core.effects[effects:]
+            core.unfunded = unfunded
+            core.to_sign = to_sign
+            raise
+        self._state.commit()
+        return result
+
+    def _load(self, now: UnixTime) -> None:
+        """A restart: what was not signed never was, what is owed is done, what must confirm is broadcast."""
+
+        def load() -> None:
+            self._set_time(now)
+            core = self.core
+            core.monitors.load()
+            for channel_id, state in list(self._state.channels.items()):
+                core.apply(channel_id, channel.loaded(state))
+            for name in list(self.wallet.reservations()):
+                self.wallet.release(name)
+            for sequence, event in self._state.events.items():
+                core.effects.append(OfferEvent(sequence, event))
+
+        self._unit(load)
+        self._watch_wallet()
+        self.rebroadcast()
+
+    # --- inputs: peers
+
+    def new_outbound_connection(self, conn: int, node_id: NodeId) -> None:
+        self.peer_manager.new_outbound_connection(conn, node_id)
+
+    def new_inbound_connection(self, conn: int) -> None:
+        self.peer_manager.new_inbound_connection(conn)
+
+    def read_event(self, conn: int, data: bytes) -> None:
+        self._handle(self.peer_manager.read_event(conn, data))
+
+    def socket_disconnected(self, conn: int) -> None:
+        self._handle(self.peer_manager.socket_disconnected(conn))
+
+    def _handle(self, events: list[PeerEvent]) -> None:
+        for event in events:
+            if isinstance(event, MessageReceived):
+                self._on_message(event)
+            elif isinstance(event, PeerConnected):
+                self._on_connected(event)
+            elif isinstance(event, PeerDisconnected):
+                self._on_disconnected(event)
+            else:
+                assert isinstance(event, ConnectionFailed)
+                self.reports.append(Report("info", f"connection {event.conn} failed: {event.why}"))
+
+    def _on_connected(self, event: PeerConnected) -> None:
+        def connected() -> None:
+            self.core.peers[event.node_id] = Peer(event.conn, event.features.encode())
+            self.channel_manager.peer_connected(event.node_id)
+
+        self._guarded(event.node_id, event.conn, connected)
+
+    def _on_disconnected(self, event: PeerDisconnected) -> None:
+        peer = self.core.peers.get(event.node_id)
+        if peer is None or peer.conn != event.conn:
+            return
+        del self.core.peers[event.node_id]
+        self._guarded(event.node_id, event.conn, lambda: self.channel_manager.peer_disconnected(event.node_id))
+
+    def _on_message(self, event: MessageReceived) -> None:
+        peer = self.core.peers.get(event.node_id)
+        if peer is None or peer.conn != event.conn:
+            return
+        message = event.message
+        if isinstance(message, ChannelUpdate):
+            function = lambda: self.announcements.on_channel_update(event.node_id, message)  # noqa: E731
+        else:
+            function = lambda: self.channel_manager.receive(event.node_id, message)  # type: ignore[arg-type]  # noqa: E731
+        self._guarded(event.node_id, event.conn, function, getattr(message, "channel_id", None))
+
+    def _guarded(
+        self, node_id: NodeId, conn: int, function: Callable[[], None], channel_id: ChannelId | None = None
+    ) -> None:
+        """What a peer did wrong, or what nobody foresaw, costs that input and perhaps its connection: nothing else."""
+        where = channel_id if channel_id is not None else ChannelId(bytes(32))
+        try:
+            self._unit(function)
+        except RemoteError as error:
+            text = str(error) or type(error).__name__
+            self.reports.append(Report("warning", f"peer {node_id.hex()}: {text}"))
+            if error.consequence is Consequence.FAIL_CHANNEL:
+                self.core.send(node_id, Error(where, text.encode("ascii", "replace")))
+                return
+            self.core.send(node_id, Warning(where, text.encode("ascii", "replace")))
+            if error.consequence is Consequence.DISCONNECT:
+                self.core.effects.append(DisconnectPeer(conn, text))
+        except LocalError as error:
+            self.reports.append(Report("error", f"peer {node_id.hex()}: {error}", error))
+            self.core.effects.append(DisconnectPeer(conn, "this node cannot do that now"))
+        except Exception as error:
+            self.reports.append(Report("error", f"peer {node_id.hex()}: an input was discarded", error))
+            self.core.effects.append(DisconnectPeer(conn, "internal error"))
+
+    # --- inputs: the chain
+
+    def block_connected(self, block: bytes, height: BlockHeight, locator: BlockLocator) -> None:
+        """The next block. `locator` has it as its tip: it is stored with what the block brought."""
+
+        def connected() -> None:
+            core = self.core
+            core.height = height
+            self._state.node[NODE_KEY] = replace(core.record, locator=locator)
+            hits = scan(self._watch_set, block)
+            self.wallet.block_connected(height, [(hit.txid, hit.raw) for hit in hits.hits])
+            core.perform_monitor_actions(core.monitors.block_connected(hits, height))
+            core.run_follow_ups()
+            self.channel_manager.best_block()
+            self.payments.best_block()
+
+        before = self.core.height
+        try:
+            self._unit(connected)
+        except BaseException:
+            self.core.height = before
+            raise
+        self._watch_wallet()
+
+    def blocks_disconnected(self, fork_point: BlockLocator) -> None:
+        """The blocks above the fork point are no longer in the chain."""
+
+        def disconnected() -> None:
+            core = self.core
+            for height in range(core.height, fork_point.height, -1):
+                self.wallet.block_disconnected(BlockHeight(height))
+            core.perform_monitor_actions(core.monitors.blocks_disconnected(BlockHeight(fork_point.height + 1)))
+            core.height = BlockHeight(fork_point.height)
+            self._state.node[NODE_KEY] = replace(core.record, locator=fork_point)
+
+        before = self.core.height
+        try:
+            self._unit(disconnected)
+        except BaseException:
+            self.core.height = before
+            raise
+        self._watch_wallet()
+
+    def _watch_wallet(self) -> None:
+        scripts, outpoints = self.wallet.take_watches()
+        for script in scripts:
+            self._watch_set.add_script(script)
+        for outpoint in outpoints:
+            self._watch_set.add_outpoint(outpoint)
+
+    @property
+    def locator(self) -> BlockLocator:
+        return self.core.record.locator
+
+    # --- inputs: time
+
+    def timer_tick(self, now: Monotonic, wall: UnixTime) -> None:
+        """About once a second."""
+        self._set_time(wall)
+        self._handle(self.peer_manager.timer_tick(now))
+        if self._last_freshness is None or now - self._last_freshness >= FRESHNESS_TIMER_MS:
+            first = self._last_freshness is None
+            self._last_freshness = now
+            if not first:
+                self._unit(self._freshness)
+        if self._last_rebroadcast is None or now - self._last_rebroadcast >= 1000 * REBROADCAST_TIMER:
+            self._last_rebroadcast = now
+            self.rebroadcast()
+
+    def _set_time(self, wall: UnixTime) -> None:
+        record = self.core.record
+        if wall > record.wall_time:
+            self._state.node.set_in_memory(NODE_KEY, replace(record, wall_time=wall))
+            self._state.node.commit()
+
+    def _freshness(self) -> None:
+        self._state.node[NODE_KEY] = self.core.record
+        self.channel_manager.timer_tick_occurred()
+        self.payments.timer_tick()
+
+    def rebroadcast(self) -> None:
+        """Everything that we want confirmed, derived from the records: mempools forget."""
+        effects = self.core.effects
+        for tx in self.wallet.transactions_to_broadcast():
+            effects.append(BroadcastPackage((serialize(tx),), "Funding"))
+        for channel_id, raws in self.core.monitors.transactions_to_broadcast(self.core.signers.derive_channel_signer):
+            effects.append(BroadcastPackage(raws, "UnilateralClose", None, channel_id))
+        for channel_id, state in self._state.channels.items():
+            inner = state.inner if isinstance(state, Offline | Syncing) else state
+            if isinstance(inner, Negotiating) and inner.agreed is not None:
+                effects.append(BroadcastPackage((inner.agreed,), "CooperativeClose", None, channel_id))
+
+    # --- inputs: commands
+
+    def submit(self, token: int, function: Callable[[Node], object]) -> None:
+        """A command of the user. Its result becomes an Answer, once all that it did is durable.
+
+        An error is the Answer too: nothing has changed.
+        """
+        try:
+            result: object = self._unit(lambda: function(self))
+        except LightningError as error:
+            result = error
+        except Exception as error:
+            self.reports.append(Report("error", "a command was discarded", error))
+            result = error
+        self.core.effects.append(Answer(token, result))
+        self._watch_wallet()
+
+    def open_channel(
+        self, node_id: NodeId, channel_value_satoshis: Sat, push_msat: Msat = Msat(0), user_channel_id: int = 0
+    ) -> ChannelId:
+        """As create_channel, funded by the built-in wallet. Raises InsufficientFunds and what create_channel raises."""
+        available = self.wallet.balance().available_sat
+        if available < channel_value_satoshis:
+            raise InsufficientFunds(channel_value_satoshis, available)
+        temporary = self.channel_manager.create_channel(node_id, channel_value_satoshis, push_msat, user_channel_id)
+        self._wallet_funded.add(temporary)
+        return temporary
+
+    def _on_event(self, event: Event) -> bool:
+        """The wallet answers for the user where it was asked to."""
+        if not isinstance(event, FundingGenerationReady) or event.temporary_channel_id not in self._wallet_funded:
+            return False
+        self._wallet_funded.discard(event.temporary_channel_id)
+        self.core.later(self._fund, event)
+        return True
+
+    def _fund(self, event: FundingGenerationReady) -> None:
+        temporary, node_id = event.temporary_channel_id, event.counterparty_node_id
+        output = TxOut(event.channel_value_satoshis, event.output_script)
+        try:
+            tx = self.wallet.create_transaction((output,), self.core.feerates.non_anchor_channel_fee)
+        except LocalError as error:
+            why = f"the wallet cannot fund the channel: {error}"
+            self.reports.append(Report("error", why))
+            self.channel_manager.force_close_broadcasting_latest_txn(temporary, node_id, "funding failed")
+            return
+        self.channel_manager.funding_transaction_generated(temporary, node_id, serialize(tx))
+
+    # --- inputs: completions
+
+    def event_handled(self, sequence: int) -> None:
+        """The user's handler has done its part."""
+        if sequence in self._state.events:
+            del self._state.events[sequence]
+            self._state.events.commit()
+
+    def batch_durable(self, sequence: int) -> None:
+        self.journal.batch_durable(sequence)
+
+    def write_failed(self, reason: str) -> None:
+        """Nothing more becomes durable, so nothing more may be seen: the shell stops the node."""
+        self.journal.write_failed(reason)
+
+    @property
+    def can_accept_input(self) -> bool:
+        return self.journal.can_accept_turn()
+
+    # --- the turn
+
+    def process_events(self) -> list[ShellEffect]:
+        """Ends the turn: signs what is pending, makes one batch of all that changed, returns what may be done now."""
+        effects: list[ShellEffect] = []
+        if self.journal.can_accept_turn():
+            pending, self._peer_events = self._peer_events, []
+            self._handle(pending)
+            self._sign()
+            writes = self._state.take_writes() + self.wallet.take_writes()
+            made, self.core.effects = self.core.effects, []
+            batch = self.journal.close_turn(writes, made)
+            if batch is not None:
+                effects.append(WriteBatch(batch))
+        for effect in self.journal.take_released():
+            if isinstance(effect, SendToPeer):
+                self.peer_manager.send_message(effect.conn, effect.message)
+            elif isinstance(effect, DisconnectPeer):
+                self._peer_events += self.peer_manager.disconnect(effect.conn, effect.why)
+            else:
+                effects.append(effect)
+        for output in self.peer_manager.take_output():
+            if isinstance(output, PeerCloseSocket):
+                effects.append(CloseSocket(output.conn))
+            else:
+                effects.append(SendBytes(output.conn, output.data))
+        return effects
+
+    def _sign(self) -> None:
+        """One commitment_signed a channel a turn, for all its pending updates."""
+        for channel_id in self.core.sign_pending():
+            state = self._state.channels[channel_id]
+            node_id = state.data.params.counterparty_node_id
+            peer = self.core.peers.get(node_id)
+            if peer is not None:
+                self._guarded(node_id, peer.conn, lambda: self.core.do_sign(channel_id), channel_id)  # noqa: B023
+
+    @property
+    def has_work(self) -> bool:
+        """Whether process_events would do something without a further input."""
+        made = self._peer_events or self.core.effects or self.core.to_sign
+        return self.journal.has_released or bool(made and self.journal.can_accept_turn())
