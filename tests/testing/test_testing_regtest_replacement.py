@@ -72,6 +72,17 @@ def test_a_replacement_has_the_higher_feerate(bench: Bench) -> None:
     bench.mine_mempool()
 
 
+def test_the_same_feerate_replaces_nothing(bench: Bench) -> None:
+    coin = bench.coin()
+    old = bench.pay(coin, 0)
+    bench.accept(bench.pay(coin, 10 * vsize(old)))
+    shape = transaction([Spend(coin)], [(40_000, P2WSH_TRUE)] * 2)
+    left = 60_000 - 10 * vsize(shape)
+    same = transaction([Spend(coin)], [(40_000, P2WSH_TRUE), (left, P2WSH_TRUE)])
+    assert "; new feerate 0.00010000 BTC/kvB <= old" in bench.refuse(same, "insufficient fee").details
+    bench.accept(transaction([Spend(coin)], [(40_000, P2WSH_TRUE), (left - vsize(shape), P2WSH_TRUE)]))
+
+
 def test_a_replacement_pays_for_all_that_goes(bench: Bench) -> None:
     coin = bench.coin()
     chain = chain_of(bench, coin, 3, 1_000)
@@ -126,6 +137,13 @@ def test_twenty_five_in_a_row(bench: Bench) -> None:
     assert refused.details == f"too many descendants for tx {txid_hex(txid(chain[0]))} [limit: 25]"
     bench.mine_mempool()
     assert len(bench.node.chain.tip.txids) == 26
+
+
+def test_the_last_of_a_full_chain_can_be_replaced(bench: Bench) -> None:
+    chain = chain_of(bench, bench.coin(), 25)
+    bench.accept(bench.pay(output(chain[23]), 2_000, COIN_SAT - 24 * 200))
+    assert len(bench.node.mempool) == 25
+    bench.mine_mempool()
 
 
 def test_too_many_ancestors(bench: Bench) -> None:
@@ -386,6 +404,17 @@ def test_what_a_reorg_brings_back_need_not_pay(bench: Bench) -> None:
     assert sorted(node.mempool) == sorted([txid(free), txid(child)])
     assert list(node.mempool[txid(free)].children) == [txid(child)]
     assert list(node.mempool[txid(child)].parents) == [txid(free)]
+    bench.mine_mempool()
+
+
+def test_nobody_mines_below_the_floor(bench: Bench) -> None:
+    node = bench.node
+    free = bench.pay(bench.coin(), 0)
+    node.mine_transactions("bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202", [serialize(free)])
+    node.invalidate(node.best_block_hash)
+    node.mine(1)
+    assert list(node.mempool) == [txid(free)]
+    bench.accept(bench.pay(output(free), 1_000))
     bench.mine_mempool()
 
 

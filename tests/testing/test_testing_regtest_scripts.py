@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import coincurve
 import pytest
@@ -100,6 +101,7 @@ KEYHASH = P2PKH
 MINIMAL_IF = b"\x63\x51\x67\x52\x68"
 NOT_SIGNED = push(PUBLIC_KEY) + b"\xac\x91"
 ONE_OF_ONE = b"\x51" + push(PUBLIC_KEY) + b"\x51\xae"
+NO_MULTISIG = ONE_OF_ONE + b"\x91"
 UNCOMPRESSED_CHECKSIG = push(UNCOMPRESSED) + b"\xac"
 HYBRID_CHECKSIG = push(HYBRID) + b"\xac"
 SEPARATED = b"\xab" + CHECKSIG
@@ -129,6 +131,12 @@ POLICY = [
         p2wsh(NOT_SIGNED),
         witness(b"", NOT_SIGNED),
         witness(WRONG, NOT_SIGNED),
+        "Signature must be zero for failed CHECK(MULTI)SIG operation",
+    ),
+    (
+        p2wsh(NO_MULTISIG),
+        witness(b"", b"", NO_MULTISIG),
+        witness(b"", WRONG, NO_MULTISIG),
         "Signature must be zero for failed CHECK(MULTI)SIG operation",
     ),
     (
@@ -421,6 +429,19 @@ def test_the_machine_agrees_with_the_kernel(fragments: list[bytes], arguments: l
         return
     assert valid == (reason is None), reason
     assert valid or strict is not None, "policy lets nothing pass that is invalid"
+
+
+@pytest.mark.parametrize("operands", [1, 2, 3])
+def test_arithmetic_agrees_with_the_kernel(operands: int) -> None:
+    operations = {1: range(0x8B, 0x93), 2: range(0x93, 0xA5), 3: [0xA5]}[operands]
+    small = [b"\x81", b"", b"\x01", b"\x02", b"\x03"]
+    for opcode in operations:
+        for result in small:
+            script = bytes([opcode]) + push(result) + b"\x9c"
+            for arguments in product(small, repeat=operands):
+                tx = with_witness(empty(OutPoint(Txid(b"\x07" * 32), 1)), 0, (*arguments, script))
+                valid, reason, _ = judge(p2wsh(script), tx)
+                assert valid == (reason is None), (opcode, arguments, result, reason)
 
 
 @settings(max_examples=50, deadline=None)

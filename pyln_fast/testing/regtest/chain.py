@@ -107,7 +107,7 @@ class Chain:
 
     def is_invalid(self, block_hash: BlockHash) -> bool:
         """Whether the block or an ancestor was invalidated by hand."""
-        while block_hash in self.blocks:
+        while block_hash in self.blocks and not self.is_active(block_hash):
             if block_hash in self._invalid:
                 return True
             block_hash = self.blocks[block_hash].header.previous
