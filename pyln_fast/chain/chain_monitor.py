@@ -32,11 +32,12 @@ class ChainMonitor:
         """Whom to tell of the block at this height."""
         self._watched: dict[tuple[ChannelId, WatchOutpoint | WatchScript], None] = {}
 
-    def load(self) -> None:
+    def load(self) -> list[MonitorAction]:
         """After the states were read: indexes and watches of every channel."""
         for state in self._states.values():
             self._watch(state.channel_id, channel_monitor.watches(state))
             self._index(state)
+        return []
 
     def watch_channel(self, new: NewMonitor) -> list[MonitorAction]:
         assert new.channel_id not in self._states
@@ -118,11 +119,17 @@ class ChainMonitor:
         return [channel_id for channel_id in found if channel_id in self._states]
 
     def _take_due(self, height: BlockHeight) -> list[ChannelId]:
-        """Whoever is due at this height or before. Entries outlive their height a little: a block may be taken back
-        and come again."""
+        """Whoever is due at this height, or was and could not be told.
+
+        Entries outlive their height a little: what followed from a block may be taken back, and the block come again.
+        """
         due = sorted(when for when in self._due if when <= height)
         found = {channel_id: None for when in due for channel_id in self._due[when]}
         for when in due:
-            if when + ANTI_REORG_DELAY < height:
+            if when + ANTI_REORG_DELAY < height and not any(map(self._waits, self._due[when])):
                 del self._due[when]
         return list(found)
+
+    def _waits(self, channel_id: ChannelId) -> bool:
+        state = self._states.get(channel_id)
+        return state is not None and state.funding_spend is not None and not state.funding_spend.buried
