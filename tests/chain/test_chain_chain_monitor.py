@@ -17,19 +17,29 @@ from pyln_fast.chain.channel_monitor import (
     FundingIsConfirmed,
     FundingIsSpent,
     FundingIsUnconfirmed,
+    FundingSpend,
     MonitorAction,
     MonitorRefused,
     MonitorState,
     PreimageSeen,
     SpendIsBuried,
+    SpendKind,
     StoreCommitment,
+    transaction_seen,
 )
 from pyln_fast.chain.scanner import WatchSet, scan
-from pyln_fast.sign.interfaces import SignerRefused
-from pyln_fast.tx.monitor_update import ChannelForceClosed, ChannelMonitorUpdate, LatestHolderCommitment
+from pyln_fast.channel.actions import CreateMonitor, UpdateMonitor
+from pyln_fast.sign.interfaces import EcdsaChannelSigner, EnforcementState, SignerRefused
+from pyln_fast.tx.monitor_update import (
+    ChannelForceClosed,
+    ChannelMonitorUpdate,
+    HolderCommitment,
+    LatestHolderCommitment,
+)
 from pyln_fast.tx.transaction import Transaction, TxInput, serialize, txid
 from pyln_fast.types import ChannelId, OutPoint, TxOut
-from tests.chain.monitored import Monitored, payment_hash, preimage
+from tests.chain.monitored import Monitored, hit, payment_hash, preimage
+from tests.channel.pair import Pair, Side
 
 COINBASE = Transaction(2, (TxInput(OutPoint(bytes(32), 0xFFFFFFFF), b"\x00\x00"),), (TxOut(1, b"\x51"),))
 FIRST_HEIGHT = 100
@@ -202,8 +212,11 @@ def test_a_burial_that_was_missed_is_said_later() -> None:
     for _ in range(20):
         chain.blocks.append(())
     chain.start()
+    chain.take_back()
+    chain.take_back()
     assert chain.connect() == [SpendIsBuried(SECOND.channel_id)]
     assert chain.connect() == []
+    assert chain.monitor._due == {}
 
 
 def test_a_refused_update_changes_nothing() -> None:
@@ -232,6 +245,50 @@ def test_a_signer_that_refuses_stops_no_other_channel() -> None:
     assert chain.monitor.transactions_to_broadcast(lambda keys_id: next(signers)) == [
         (SECOND.channel_id, (serialize(COMMITMENT),))
     ]
+
+
+def test_two_monitors_over_the_dance_of_two_channels() -> None:
+    """Bob's monitor knows every commitment that Alice ever held, and which of them he could punish."""
+    pair = Pair().open()
+    for round_ in range(6):
+        pair.add(pair.alice, 5_000_000)
+        pair.add(pair.bob, 7_000_000)
+        pair.deliver_all()
+        if round_ % 2:
+            pair.fulfil_all(pair.alice)
+            pair.fulfil_all(pair.bob)
+            pair.deliver_all()
+    held: list[HolderCommitment] = []
+    states: dict[str, MonitorState] = {}
+    for side in (pair.alice, pair.bob):
+        monitor = ChainMonitor(monitors := {}, WatchSet())
+        for action in side.actions:
+            if isinstance(action, CreateMonitor):
+                monitor.watch_channel(action.monitor)
+                held += [action.monitor.holder_commitment] if side is pair.alice else []
+            elif isinstance(action, UpdateMonitor):
+                monitor.update_channel(action.update, signer_of(side))
+                steps = action.update.steps if side is pair.alice else ()
+                held += [step.holder_commitment for step in steps if isinstance(step, LatestHolderCommitment)]
+        (states[side.name],) = monitors.values()
+        assert states[side.name].preimages == ()
+    alice, bob = states["alice"], states["bob"]
+    assert alice.holder_commitment == held[-1]
+    assert alice.holder_commitment.txid == bob.counterparty_commitment.txid
+    assert bob.holder_commitment.txid == alice.counterparty_commitment.txid
+    assert len(held) > 10
+    for mine in held:
+        number = mine.commitment.number
+        tx = signer_of(pair.alice).sign_holder_commitment(
+            EnforcementState(number + 1, number), alice.parameters, mine.commitment, mine.signature
+        )
+        kind = SpendKind.COUNTERPARTY_CURRENT if mine is held[-1] else SpendKind.REVOKED
+        after, _ = transaction_seen(bob, hit(tx), 600)
+        assert after.funding_spend == FundingSpend(mine.txid, 600, kind, serialize(tx))
+
+
+def signer_of(side: Side) -> EcdsaChannelSigner:
+    return side.keys.derive_channel_signer(side.state.data.params.channel_keys_id)
 
 
 PARENTS = {

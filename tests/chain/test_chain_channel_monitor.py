@@ -302,6 +302,8 @@ def test_what_pays_the_script_in_another_transaction_is_not_the_funding(channel:
         (lambda c: c.counterparty_tx(0), SpendKind.REVOKED),
         (lambda c: c.counterparty_tx(5), SpendKind.UNKNOWN_COMMITMENT),
         (lambda c: c.counterparty_tx((1 << 48) - 1), SpendKind.UNKNOWN_COMMITMENT),
+        (lambda c: Monitored(received=()).counterparty_tx(4), SpendKind.UNKNOWN_COMMITMENT),
+        (lambda c: Monitored(received=()).counterparty_tx(3), SpendKind.UNKNOWN_COMMITMENT),
         (lambda c: c.closing_tx(), SpendKind.COOPERATIVE),
     ],
 )
