@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import hmac
 
-import coincurve
-
 from pyln_fast.errors import LocalError
 from pyln_fast.testing.regtest import policy
 from pyln_fast.testing.regtest.addresses import address_of_script
 from pyln_fast.testing.regtest.chain import COINBASE_MATURITY, Chain, Coin
 from pyln_fast.testing.regtest.mempool import Mempool
 from pyln_fast.testing.regtest.policy import Policy
-from pyln_fast.tx.scripts import p2wpkh
+from pyln_fast.tx.keys import public_key, sign_ecdsa
+from pyln_fast.tx.scripts import der_signature, p2wpkh
 from pyln_fast.tx.transaction import (
     SEQUENCE_RBF,
-    SIGHASH_ALL,
     Transaction,
     TxInput,
     serialize,
     sighash_p2wpkh,
     with_witness,
 )
-from pyln_fast.types import OutPoint, PrivateKey, PublicKey, Sat, TxOut
+from pyln_fast.types import OutPoint, PrivateKey, Sat, TxOut
 
 _P2WPKH_INPUT_WEIGHT = 4 * 41 + 1 + 1 + 73 + 1 + 33
 _OVERHEAD_WEIGHT = 4 * 10 + 2
@@ -99,15 +97,15 @@ class Faucet:
     def _sign(self, tx: Transaction, coins: list[Coin]) -> bytes:
         for index, coin in enumerate(coins):
             script, value = coin.output.script_pubkey, coin.output.value_sat
-            key = coincurve.PrivateKey(bytes(self._keys[script]))
-            public = PublicKey(key.public_key.format())
-            digest = sighash_p2wpkh(tx, index, public, value)
-            tx = with_witness(tx, index, (key.sign(digest, hasher=None) + bytes([SIGHASH_ALL]), public))
+            secret = self._keys[script]
+            public = public_key(secret)
+            signature = sign_ecdsa(secret, sighash_p2wpkh(tx, index, public, value))
+            tx = with_witness(tx, index, (der_signature(signature), public))
         return serialize(tx)
 
     def _script(self, index: int) -> bytes:
         secret = PrivateKey(hmac.digest(self._seed, b"pyln_fast regtest faucet %d" % index, "sha256"))
-        script = p2wpkh(PublicKey(coincurve.PrivateKey(bytes(secret)).public_key.format()))
+        script = p2wpkh(public_key(secret))
         self._keys[script] = secret
         return script
 
