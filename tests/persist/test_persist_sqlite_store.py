@@ -119,6 +119,34 @@ def test_a_hot_key_is_written_once_a_checkpoint_and_the_log_shrinks(tmp_path: Pa
     again.close()
 
 
+@pytest.mark.parametrize(("slices", "reached"), [(1, 0), (2, 0), (3, 3)])
+def test_a_slice_does_not_reach_past_what_is_left_over(tmp_path: Path, slices: int, reached: int) -> None:
+    keys = [b"%03d" % n for n in range(150)]
+    store, model = open_store(tmp_path), MemoryStore()
+    for new in (
+        Batch(1, tuple(Put("channels", key, b"old") for key in keys)),
+        Batch(2, tuple(Put("channels", key, b"new") for key in (keys[64], keys[128]))),
+        Batch(3, (Delete("channels", keys[149]), Delete("channels", keys[0]))),
+    ):
+        store.append(new)
+        model.append(new)
+    for _ in range(slices):
+        store.checkpoint()
+    assert store._header.checkpoint == reached
+    assert store.load() == model.load()
+    store.close()
+    store = open_store(tmp_path)
+    assert store.load() == model.load()
+    store.close()
+
+
+def test_every_commit_is_synced(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._db.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
+    store.close()
+
+
 WRITES = st.lists(
     st.builds(Put, st.sampled_from(TABLES), st.binary(max_size=2), st.binary(max_size=20))
     | st.builds(Delete, st.sampled_from(TABLES), st.binary(max_size=2)),
