@@ -149,6 +149,7 @@ def test_a_data_directory_brings_everything_back(tmp_path: Path) -> None:
         before, balance = snapshot(node), node.faucet.balance_sat()
         with pytest.raises(DataDirectoryInUse):
             RegtestNode(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocks.log", "faucet.seed", "mempool.dat"]
     with RegtestNode(tmp_path) as node:
         assert snapshot(node) == before
         assert node.faucet.balance_sat() == balance

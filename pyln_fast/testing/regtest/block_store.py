@@ -124,6 +124,8 @@ class BlockStore:
 
     def __init__(self, data_dir: Path | None) -> None:
         self._file: IO[bytes] | None = None
+        self.kernel_directory = data_dir / "kernel" if data_dir is not None else None
+        """Where the kernel keeps what it makes of the blocks; nothing in it is needed after a restart."""
         if data_dir is None:
             return
         self._file = open_locked(data_dir / "blocks.log")

@@ -44,7 +44,7 @@ class Chain:
 
     def __init__(self, store: BlockStore, now: int) -> None:
         self._store = store
-        self._kernel = Kernel()
+        self._kernel = Kernel(store.kernel_directory)
         genesis_raw = self._kernel.genesis()
         genesis = Block(genesis_raw, transactions_of_block(genesis_raw))
         self.blocks: dict[BlockHash, Block] = {genesis.hash: genesis}
@@ -198,7 +198,7 @@ class Chain:
 
     def _rebuild(self, now: int) -> None:
         self._kernel.close()
-        self._kernel = Kernel()
+        self._kernel = Kernel(self._store.kernel_directory)
         self._feed(now)
 
     def _feed(self, now: int) -> None:
