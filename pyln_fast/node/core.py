@@ -355,6 +355,12 @@ class Core:
     def unfunded_of(self, node_id: NodeId, channel_id: ChannelId) -> UnfundedState | None:
         return self.unfunded.get((node_id, channel_id))
 
+    def absent_peers(self) -> list[NodeId]:
+        """Whose channels wait for them to connect, each once."""
+        channels = self.state.channels.values()
+        wanted = [each.data.params.counterparty_node_id for each in channels if not isinstance(each, Closing)]
+        return [node_id for node_id in dict.fromkeys(wanted) if node_id not in self.peers]
+
     def peer_of(self, channel_id: ChannelId) -> Peer | None:
         return self.peers.get(self.state.channels[channel_id].data.params.counterparty_node_id)
 

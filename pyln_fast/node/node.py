@@ -18,7 +18,7 @@ from pyln_fast.chain.interfaces import FeeEstimator
 from pyln_fast.chain.scanner import WatchSet, scan
 from pyln_fast.channel import channel
 from pyln_fast.channel.state import Negotiating, Offline, Syncing
-from pyln_fast.config import REBROADCAST_TIMER, UserConfig
+from pyln_fast.config import REBROADCAST_TIMER, ChannelConfigOverrides, UserConfig
 from pyln_fast.errors import Consequence, LightningError, LocalError, RemoteError
 from pyln_fast.events import Event, FundingGenerationReady
 from pyln_fast.features import Feature, Features
@@ -40,7 +40,7 @@ from pyln_fast.node.effects import (
 from pyln_fast.node.htlcs import HtlcRouter
 from pyln_fast.node.journal import Journal
 from pyln_fast.node.payments import Payments
-from pyln_fast.node.state import NODE_KEY, NodeRecord, NodeState
+from pyln_fast.node.state import NODE_KEY, NodeRecord, NodeState, PeerAddress
 from pyln_fast.peer.handlers import ConnectionFailed, MessageReceived, PeerConnected, PeerDisconnected, PeerEvent
 from pyln_fast.peer.peer_manager import CloseSocket as PeerCloseSocket
 from pyln_fast.peer.peer_manager import PeerManager, PeerRules
@@ -338,15 +338,36 @@ class Node:
         self._watch_wallet()
 
     def open_channel(
-        self, node_id: NodeId, channel_value_satoshis: Sat, push_msat: Msat = Msat(0), user_channel_id: int = 0
+        self,
+        node_id: NodeId,
+        channel_value_satoshis: Sat,
+        push_msat: Msat = Msat(0),
+        user_channel_id: int = 0,
+        override_config: ChannelConfigOverrides | None = None,
     ) -> ChannelId:
         """As create_channel, funded by the built-in wallet. Raises InsufficientFunds and what create_channel raises."""
         available = self.wallet.balance().available_sat
         if available < channel_value_satoshis:
             raise InsufficientFunds(channel_value_satoshis, available)
-        temporary = self.channel_manager.create_channel(node_id, channel_value_satoshis, push_msat, user_channel_id)
+        temporary = self.channel_manager.create_channel(
+            node_id, channel_value_satoshis, push_msat, user_channel_id, override_config
+        )
         self._wallet_funded.add(temporary)
         return temporary
+
+    def remember_peer_address(self, node_id: NodeId, host: str, port: int) -> None:
+        address = PeerAddress(host, port)
+        if self._state.peer_addresses.get(node_id) != address:
+            self._state.peer_addresses[node_id] = address
+
+    def peer_addresses(self) -> Mapping[NodeId, PeerAddress]:
+        return self._state.peer_addresses
+
+    def disconnect_peer(self, node_id: NodeId) -> None:
+        """Behind what was sent to it before. Nothing happens if it is not connected."""
+        peer = self.core.peers.get(node_id)
+        if peer is not None:
+            self.core.effects.append(DisconnectPeer(peer.conn, "disconnected by the user"))
 
     def _on_event(self, event: Event) -> bool:
         """The wallet answers for the user where it was asked to."""

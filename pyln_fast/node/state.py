@@ -20,7 +20,7 @@ from pyln_fast.payment.claimable import ClaimablePayment
 from pyln_fast.payment.outbound import OutboundPayment
 from pyln_fast.records import Table, Write
 from pyln_fast.tx.monitor_update import CounterpartyCommitment
-from pyln_fast.types import Blocks, ChannelId, Msat, PaymentHash, PaymentId, UnixTime
+from pyln_fast.types import Blocks, ChannelId, Msat, NodeId, PaymentHash, PaymentId, PublicKey, UnixTime
 
 
 class NodeRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -41,6 +41,13 @@ class CounterpartyForwardingInfo(msgspec.Struct, frozen=True, array_like=True):
     timestamp: int
     outbound_htlc_minimum_msat: Msat = Msat(0)
     outbound_htlc_maximum_msat: Msat | None = None
+
+
+class PeerAddress(msgspec.Struct, frozen=True, array_like=True):
+    """Where a peer was reached, to call it again."""
+
+    host: str
+    port: int
 
 
 class ForwardedPayment(msgspec.Struct, frozen=True, array_like=True):
@@ -66,7 +73,14 @@ CLAIMABLE: Table[ClaimablePayment] = Table("claimable_payments", ClaimablePaymen
 EVENTS: Table[AnyEvent] = Table("events", AnyEvent)  # type: ignore[arg-type]
 FORWARDING_INFOS: Table[CounterpartyForwardingInfo] = Table("forwarding_infos", CounterpartyForwardingInfo)
 FORWARDED: Table[ForwardedPayment] = Table("forwarded_payments", ForwardedPayment, history=True)
+PEER_ADDRESSES: Table[PeerAddress] = Table("peer_addresses", PeerAddress)
 NODE: Table[NodeRecord] = Table("node", NodeRecord)
+
+LOADED_TABLES = tuple(
+    table.name
+    for table in (CHANNELS, HTLCS, MONITORS, PAYMENTS, CLAIMABLE, EVENTS, FORWARDING_INFOS, PEER_ADDRESSES, NODE)
+)
+"""What a start reads of the store, beside the wallet's tables: the rest is history."""
 
 NODE_KEY = b"node"
 
@@ -100,6 +114,7 @@ class NodeState:
         self.payments = UndoDict(_loaded(PAYMENTS, tables, PaymentId))
         self.claimable = UndoDict(_loaded(CLAIMABLE, tables, PaymentHash))
         self.forwarding_infos = UndoDict(_loaded(FORWARDING_INFOS, tables, ChannelId))
+        self.peer_addresses = UndoDict(_loaded(PEER_ADDRESSES, tables, _node_id))
         events = {
             int.from_bytes(key, "big"): EVENTS.decode(value) for key, value in tables.get(EVENTS.name, {}).items()
         }
@@ -117,6 +132,7 @@ class NodeState:
             self.payments,
             self.claimable,
             self.forwarding_infos,
+            self.peer_addresses,
             self.events,
             self.node,
         )
@@ -138,6 +154,7 @@ class NodeState:
         writes += _writes(PAYMENTS, self.payments)
         writes += _writes(CLAIMABLE, self.claimable)
         writes += _writes(FORWARDING_INFOS, self.forwarding_infos)
+        writes += _writes(PEER_ADDRESSES, self.peer_addresses)
         for sequence in self.events.take_dirty():
             event = self.events.get(sequence)
             key = event_key(sequence)
@@ -168,6 +185,10 @@ class NodeState:
                 if key not in now:
                     writes.append(HTLCS.delete(htlc_record_key(channel_id, key)))
         return writes
+
+
+def _node_id(key: bytes) -> NodeId:
+    return NodeId(PublicKey(key))
 
 
 def _loaded(table: Table[R], tables: Mapping[str, Mapping[bytes, bytes]], key_type: Callable[[bytes], K]) -> dict[K, R]:

@@ -1,0 +1,351 @@
+"""`LightningNode`: a whole node as one object for programs that embed it. Made by `NodeBuilder`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from pyln_fast.channel.errors import ChannelUnavailable
+from pyln_fast.config import ChannelConfigOverrides
+from pyln_fast.errors import LocalError
+from pyln_fast.events import Event, PaymentFailed, PaymentSent
+from pyln_fast.node.details import ChannelDetails
+from pyln_fast.node.node import Node
+from pyln_fast.node.onchain import send_onchain
+from pyln_fast.node.state import FINISHED_PAYMENTS
+from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS, Invoice, decode
+from pyln_fast.payment.outbound import Attempts, OutboundPayment, Retry
+from pyln_fast.runtime.event_handler import EventHandler
+from pyln_fast.runtime.peer_connector import connect, parse_node_address
+from pyln_fast.runtime.running import Running, bring_up
+from pyln_fast.runtime.settings import NodeSettings
+from pyln_fast.types import (
+    BlockHeight,
+    ChannelId,
+    FeeratePerKw,
+    Msat,
+    NodeId,
+    PaymentHash,
+    PaymentId,
+    PaymentPreimage,
+    Sat,
+    Txid,
+)
+from pyln_fast.wallet.wallet import Balance
+
+T = TypeVar("T")
+
+DEFAULT_RETRY = Attempts(3)
+"""One failure on the way, or one link that breaks, should not fail a payment."""
+
+
+class NotRunning(LocalError):
+    def __init__(self) -> None:
+        super().__init__("the node is not running: start() it first")
+
+
+class PaymentNotMade(LocalError):
+    """PaymentFailed as an exception: `reason` is LDK's PaymentFailureReason by name."""
+
+    def __init__(self, payment_id: PaymentId, reason: str) -> None:
+        super().__init__(f"payment {payment_id.hex()}: {reason}")
+        self.payment_id = payment_id
+        self.reason = reason
+
+
+class PeerDetails(msgspec.Struct, frozen=True):
+    node_id: NodeId
+    address: str | None
+    """Where we reach it, if we know."""
+    is_connected: bool
+
+
+class LightningNode:
+    """Every method that changes something returns when that is durable, and raises a LocalError if nothing changed.
+
+    `start` raises a LightningError of one line that says what is wrong. After `stop` the same object can start again.
+    """
+
+    def __init__(self, settings: NodeSettings, make_handler: Callable[[LightningNode], EventHandler]) -> None:
+        self.settings = settings
+        self._make_handler = make_handler
+        self._running: Running | None = None
+        self._payments: dict[PaymentId, list[asyncio.Future[PaymentSent | PaymentFailed]]] = {}
+        self._event_waiters: list[tuple[Callable[[Event], bool], asyncio.Future[Event]]] = []
+        self.on_event: list[Callable[[Event], None]] = []
+        """Called after each event was handled; to be quick."""
+
+    # --- its life
+
+    async def start(self) -> None:
+        """Opens the database, follows the chain to its tip, then listens and connects to the peers of its channels."""
+        assert self._running is None, "started twice"
+        self._running = await bring_up(self.settings, self._make_handler(self), self._after_event)
+
+    async def stop(self) -> None:
+        """Finishes what is being written, closes the sockets and the database. Idempotent."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+            for futures in self._payments.values():
+                for future in futures:
+                    future.cancel()
+            for _, waiter in self._event_waiters:
+                waiter.cancel()
+            self._payments.clear()
+            self._event_waiters.clear()
+
+    async def wait_stopped(self) -> None:
+        """Returns when `stop` was called elsewhere. Raises NodeStopped when the node had to stop, and what ends the
+        chain's source for good."""
+        await self._up.wait_stopped()
+
+    async def __aenter__(self) -> LightningNode:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    @property
+    def _up(self) -> Running:
+        if self._running is None:
+            raise NotRunning
+        return self._running
+
+    @property
+    def node(self) -> Node:
+        """The core, to look at. It is changed through `submit` alone."""
+        return self._up.node
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.node.core.node_id
+
+    @property
+    def listening_addresses(self) -> tuple[str, ...]:
+        return self._up.addresses
+
+    @property
+    def height(self) -> BlockHeight:
+        return self.node.core.height
+
+    @property
+    def turns(self) -> int:
+        return self._up.processor.turns
+
+    async def submit(self, function: Callable[[Node], T]) -> T:
+        """Any command of the core's: its answer comes when all that it did is durable."""
+        return await self._up.processor.submit(function)
+
+    def submit_soon(self, function: Callable[[Node], object]) -> None:
+        """The same without an answer. What a handler of an event submits becomes durable with, or before, the fact
+        that the event was handled."""
+        self._up.processor.submit_soon(function)
+
+    # --- peers
+
+    async def connect_peer(self, address: str) -> NodeId:
+        """`node_id@host:port`. Returns when both have said `init`. The address is remembered, and called again while
+        there are channels with the node. Raises CannotConnect."""
+        node_id, host, port = parse_node_address(address)
+        await connect(self._up.processor, node_id, host, port)
+        await self.submit(lambda node: node.remember_peer_address(node_id, host, port))
+        return node_id
+
+    async def disconnect_peer(self, node_id: NodeId) -> None:
+        """Once; if there are channels with it, it is soon connected again."""
+        await self.submit(lambda node: node.disconnect_peer(node_id))
+
+    async def list_peers(self) -> list[PeerDetails]:
+        def look(node: Node) -> list[PeerDetails]:
+            known = {node_id: f"{each.host}:{each.port}" for node_id, each in node.peer_addresses().items()}
+            connected = [node_id for _, node_id in node.peer_manager.list_peers()]
+            every = {**dict.fromkeys(connected), **dict.fromkeys(known)}
+            return [PeerDetails(node_id, known.get(node_id), node_id in connected) for node_id in every]
+
+        return await self.submit(look)
+
+    # --- channels
+
+    async def open_channel(
+        self,
+        node_id: NodeId,
+        channel_value_satoshis: Sat,
+        push_msat: Msat = Msat(0),
+        user_channel_id: int | None = None,
+        override_config: ChannelConfigOverrides | None = None,
+    ) -> int:
+        """To a connected peer, paid by the wallet. Returns the user_channel_id, a random one if none is given.
+        Raises InsufficientFunds, ChannelUnavailable, APIMisuse. `wait_for_channel` tells how it goes."""
+        chosen = int.from_bytes(os.urandom(8), "big") if user_channel_id is None else user_channel_id
+        await self.submit(
+            lambda node: node.open_channel(node_id, channel_value_satoshis, push_msat, chosen, override_config)
+        )
+        return chosen
+
+    async def close_channel(
+        self, channel_id: ChannelId, node_id: NodeId, feerate: FeeratePerKw | None = None, script: bytes | None = None
+    ) -> None:
+        """Cooperatively."""
+        await self.submit(lambda node: node.channel_manager.close_channel(channel_id, node_id, feerate, script))
+
+    async def force_close(self, channel_id: ChannelId, node_id: NodeId, error_message: str = "closed by user") -> None:
+        await self.submit(
+            lambda node: node.channel_manager.force_close_broadcasting_latest_txn(channel_id, node_id, error_message)
+        )
+
+    async def list_channels(self) -> list[ChannelDetails]:
+        return await self.submit(lambda node: node.channel_manager.list_channels())
+
+    async def wait_for_channel(self, user_channel_id: int, *, usable: bool = True) -> ChannelDetails:
+        """Until the channel carries payments, or with `usable` False until its funding is signed. Raises
+        ChannelUnavailable if it is gone before."""
+
+        def look(node: Node) -> ChannelDetails | LocalError | None:
+            for details in node.channel_manager.list_channels():
+                if details.user_channel_id == user_channel_id:
+                    return details if details.is_usable or (not usable and details.funding_txo is not None) else None
+            return ChannelUnavailable("it is no more: the peer refused it, or it is closed")
+
+        found: ChannelDetails | LocalError = await self._up.processor.wait_until(look)
+        if isinstance(found, LocalError):
+            raise found
+        return found
+
+    async def wait_until(self, predicate: Callable[[Node], T | None]) -> T:
+        """What the predicate finds in the core; it is asked after each turn."""
+        return await self._up.processor.wait_until(predicate)
+
+    async def wait_for_height(self, height: int) -> None:
+        """Until the node has seen that block."""
+        await self.wait_until(lambda node: True if node.core.height >= height else None)
+
+    async def wait_for_event(self, predicate: Callable[[Event], bool]) -> Event:
+        """The next such event, after its handler has handled it. Events of before do not count."""
+        future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        waiter = (predicate, future)
+        self._event_waiters.append(waiter)
+        try:
+            return await future
+        finally:
+            if waiter in self._event_waiters:
+                self._event_waiters.remove(waiter)
+
+    # --- payments
+
+    async def create_invoice(
+        self,
+        amount_msat: Msat | None,
+        description: str = "",
+        expiry_secs: int = DEFAULT_EXPIRY_SECS,
+        payment_hash: PaymentHash | None = None,
+    ) -> Invoice:
+        """BOLT 11; `text` is what the payer needs. With a payment hash of your own, you claim with its preimage."""
+        return await self.submit(
+            lambda node: node.payments.create_bolt11_invoice(
+                amount_msat, description, expiry_secs=expiry_secs, payment_hash=payment_hash
+            )
+        )
+
+    async def pay_invoice(
+        self,
+        invoice: str | Invoice,
+        amount_msat: Msat | None = None,
+        payment_id: PaymentId | None = None,
+        retry: Retry = DEFAULT_RETRY,
+        max_total_routing_fee_msat: Msat | None = None,
+    ) -> PaymentId:
+        """Begins a payment; a PaymentId never pays twice (by default it is the payment hash). Raises
+        RetryableSendFailure, APIMisuse, InvalidInvoice: nothing was begun."""
+        parsed = decode(invoice) if isinstance(invoice, str) else invoice
+        chosen = payment_id if payment_id is not None else PaymentId(parsed.payment_hash)
+        await self.submit(
+            lambda node: node.payments.pay_for_bolt11_invoice(
+                parsed, chosen, amount_msat, max_total_routing_fee_msat, retry
+            )
+        )
+        return chosen
+
+    async def wait_for_payment(self, payment_id: PaymentId) -> PaymentSent:
+        """Until it is over. Raises PaymentNotMade."""
+        future: asyncio.Future[PaymentSent | PaymentFailed] = asyncio.get_running_loop().create_future()
+        self._payments.setdefault(payment_id, []).append(future)
+        payment = self.node.core.state.payments.get(payment_id)
+        if payment is None or payment.is_over:
+            # Its event may have passed: the answer comes behind whatever made it so.
+            payment = await self.submit(lambda node: node.core.state.payments.get(payment_id))
+            self._resolve(payment_id, _result_of(payment_id, payment))
+        result = await future
+        if isinstance(result, PaymentFailed):
+            raise PaymentNotMade(payment_id, result.reason)
+        return result
+
+    async def pay(
+        self, invoice: str | Invoice, amount_msat: Msat | None = None, retry: Retry = DEFAULT_RETRY
+    ) -> PaymentSent:
+        """pay_invoice and wait_for_payment."""
+        return await self.wait_for_payment(await self.pay_invoice(invoice, amount_msat, retry=retry))
+
+    async def claim_funds(self, payment_preimage: PaymentPreimage) -> None:
+        await self.submit(lambda node: node.payments.claim_funds(payment_preimage))
+
+    async def fail_htlc_backwards(self, payment_hash: PaymentHash) -> None:
+        await self.submit(lambda node: node.payments.fail_htlc_backwards(payment_hash))
+
+    async def abandon_payment(self, payment_id: PaymentId) -> None:
+        await self.submit(lambda node: node.payments.abandon_payment(payment_id))
+
+    async def list_payments(self, *, history: bool = True) -> list[OutboundPayment]:
+        """Those that we make, and with `history` every one that we ever made; the oldest first."""
+        recent = await self.submit(lambda node: dict(node.core.state.payments))
+        found = {}
+        if history:
+            for key, value in await self._up.scan(FINISHED_PAYMENTS.name):
+                found[PaymentId(key)] = FINISHED_PAYMENTS.decode(value)
+        return sorted({**found, **recent}.values(), key=lambda payment: payment.began_at)
+
+    # --- the wallet
+
+    async def new_onchain_address(self) -> str:
+        return await self.submit(lambda node: node.wallet.new_address())
+
+    async def onchain_balance(self) -> Balance:
+        return await self.submit(lambda node: node.wallet.balance())
+
+    async def send_onchain(self, address: str, amount_sat: Sat, feerate: FeeratePerKw | None = None) -> Txid:
+        """Raises InsufficientFunds, InvalidAddress, DustOutput."""
+        return await self.submit(lambda node: send_onchain(node, address, amount_sat, feerate))
+
+    # --- events
+
+    def _after_event(self, event: Event) -> None:
+        if isinstance(event, PaymentSent | PaymentFailed):
+            self._resolve(event.payment_id, event)
+        for waiter in [waiter for waiter in self._event_waiters if waiter[0](event)]:
+            self._event_waiters.remove(waiter)
+            if not waiter[1].done():
+                waiter[1].set_result(event)
+        for listener in self.on_event:
+            listener(event)
+
+    def _resolve(self, payment_id: PaymentId, result: PaymentSent | PaymentFailed | None) -> None:
+        if result is not None:
+            for future in self._payments.pop(payment_id, ()):
+                if not future.done():
+                    future.set_result(result)
+
+
+def _result_of(payment_id: PaymentId, payment: OutboundPayment | None) -> PaymentSent | PaymentFailed | None:
+    if payment is None:
+        return PaymentFailed(payment_id, PaymentHash(bytes(32)), "UnknownPayment")
+    if not payment.is_over:
+        return None
+    if payment.preimage is None or payment.fee_paid_msat is None:
+        return PaymentFailed(payment_id, payment.payment_hash, "UnexpectedError")
+    fee = payment.fee_paid_msat
+    return PaymentSent(payment_id, payment.preimage, payment.payment_hash, payment.amount_msat, fee)

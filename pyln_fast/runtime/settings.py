@@ -1,0 +1,71 @@
+"""What a node needs to be told before it starts, and the file that tells it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pyln_fast.config import InvalidConfig, UserConfig
+from pyln_fast.errors import LocalError
+from pyln_fast.types import Network
+
+DEFAULT_LISTEN = ("127.0.0.1", 9735)
+"""BOLT 1's port, on loopback: a node that the world may call is a decision."""
+
+
+class InvalidSettings(LocalError):
+    """One line that names the file or the option."""
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    data_dir: Path
+    network: Network
+    bitcoind_url: str
+    bitcoind_cookie: Path | None = None
+    bitcoind_user: str | None = None
+    bitcoind_password: str | None = None
+    listen: tuple[tuple[str, int], ...] = (DEFAULT_LISTEN,)
+    config: UserConfig = UserConfig()
+
+    def __repr__(self) -> str:
+        return f"<NodeSettings of {self.data_dir}>"
+
+
+def read_config(path: Path) -> UserConfig:
+    """A TOML file whose sections and names are UserConfig's. Raises InvalidSettings."""
+    try:
+        with path.open("rb") as file:
+            return to_config(tomllib.load(file))
+    except OSError as error:
+        raise InvalidSettings(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, InvalidConfig) as error:
+        raise InvalidSettings(f"{path}: {error}") from None
+
+
+def to_config(values: dict[str, Any]) -> UserConfig:
+    """Raises msgspec.ValidationError, InvalidConfig."""
+    return msgspec.convert(values, UserConfig)
+
+
+def override(config: UserConfig, assignments: list[str]) -> UserConfig:
+    """`section.name=value`, the value as TOML writes it. Raises InvalidSettings."""
+    values = msgspec.to_builtins(config)
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        *sections, last = name.strip().split(".")
+        place = values
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict) or last not in place:
+            raise InvalidSettings(f"{assignment}: there is no such setting")
+        try:
+            place[last] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise InvalidSettings(f"{assignment}: the value is not as TOML writes one") from None
+    try:
+        return to_config(values)
+    except (msgspec.ValidationError, InvalidConfig) as error:
+        raise InvalidSettings(str(error)) from None
