@@ -128,8 +128,19 @@ class Side:
             elif isinstance(action, SendMessage):
                 data = encode(action.message)
                 assert decode(data) == action.message
+                self._check_durable()
                 if self.connected:
                     self.outbox.append(data)
+
+    def _check_durable(self) -> None:
+        """What a restart would find now is what a lost connection would leave: a message speaks of nothing else."""
+        if self.durable is None:
+            assert self.state is not None
+            assert not hasattr(self.state, "data")
+            return
+        found = channel.loaded(decode_record(FundedState, self.durable)).state
+        left = channel.loaded(self.state).state  # type: ignore[arg-type]
+        assert found == left, "a message speaks of what is not durable"
 
     def receive(self, message: Message) -> None:
         assert self.state is not None
