@@ -127,15 +127,24 @@ def without_queued_additions(data: ChannelData, reason: str) -> Result:
     return data, tuple(HtlcNotSent(htlc, reason) for htlc in queued)
 
 
+def without_queued_feerate(data: ChannelData) -> ChannelData:
+    """Our feerate that nobody signed is dropped; one that the counterparty proposed is not ours to drop."""
+    commitments = data.commitments
+    if not data.params.holder_is_opener or commitments.fees.newest.stage is not HtlcStage.ADD_PROPOSED:
+        return data
+    return replace(data, commitments=replace(commitments, fees=commitments.fees.without_proposals()))
+
+
 def _without_what_no_longer_fits(data: ChannelData, ctx: Context) -> Result:
     """What was proposed while a revocation was awaited may be too much by now: the newest additions go first, and a
     feerate that we can no longer pay goes before them."""
     dropped: list[Action] = []
     while not fits(data.params, data.commitments, dust_limit(data, ctx)):
-        commitments = data.commitments
-        if data.params.holder_is_opener and commitments.fees.newest.stage is HtlcStage.ADD_PROPOSED:
-            data = replace(data, commitments=replace(commitments, fees=commitments.fees.without_proposals()))
+        cheaper = without_queued_feerate(data)
+        if cheaper is not data:
+            data = cheaper
             continue
+        commitments = data.commitments
         newest = commitments.offered(commitments.next_holder_htlc_id - 1)
         if newest is None or newest.stage is not HtlcStage.ADD_PROPOSED:
             break

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from contextlib import suppress
 
 from pyln_fast.channel.actions import (
     Action,
@@ -176,10 +177,8 @@ class CrashLoop:
         del self.waiting[side.name][htlc.id]
 
     def fee(self, side: Side) -> None:
-        try:
+        with suppress(ChannelUnavailable):
             side.execute(UpdateFee(FeeratePerKw(self.random.choice(FEERATES))))
-        except ChannelUnavailable:
-            pass
 
     def lose_link(self, side: Side) -> None:
         """Either side may notice later than the other, but nothing passes any more."""
@@ -204,10 +203,8 @@ class CrashLoop:
             each.execute(PeerConnected())
 
     def close(self, side: Side) -> None:
-        try:
+        with suppress(ChannelUnavailable):
             side.execute(CloseChannel())
-        except ChannelUnavailable:
-            pass
 
     # --- what must hold
 

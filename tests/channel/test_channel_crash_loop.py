@@ -11,7 +11,11 @@ def test_random_workloads_with_lost_links_and_crashes(first_seed: int, closing: 
 
 
 # Seeds that once found a bug: (seed, closing, steps).
-REGRESSIONS: list[tuple[int, bool, int]] = []
+REGRESSIONS: list[tuple[int, bool, int]] = [
+    # update_fee behind shutdown
+    (1002, True, 300),
+    (1884, True, 300),
+]
 
 
 @pytest.mark.parametrize(("seed", "closing", "steps"), REGRESSIONS)

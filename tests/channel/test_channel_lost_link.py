@@ -1,4 +1,4 @@
-"""The link is lost after every single message of a scenario, in several orders of delivery, with and without crashes."""
+"""The link is lost after each message of a scenario, in several orders of delivery, with and without crashes."""
 
 import pytest
 

@@ -19,7 +19,7 @@ from pyln_fast.channel.commands import (
     TakeNoteOfOnion,
     UpdateFee,
 )
-from pyln_fast.channel.dance import add_htlc, dust_limit, next_monitor_update, without_queued_additions
+from pyln_fast.channel.dance import add_htlc, dust_limit, next_monitor_update, without_queued_additions, without_queued_feerate
 from pyln_fast.channel.errors import ChannelUnavailable, InvalidShutdownScript
 from pyln_fast.channel.limits import can_send_fee
 from pyln_fast.channel.opening import both_offer
@@ -60,6 +60,9 @@ def do_update_fee(state: Normal, command: UpdateFee, ctx: Context) -> Transition
     data = state.data
     if not data.params.holder_is_opener:
         raise ChannelUnavailable("only its opener sets the feerate")
+    if data.holder_shutdown_script is not None:
+        # BOLT 2, shutdown: the counterparty may see no HTLC left, and then no update is allowed any more.
+        raise ChannelUnavailable("it is being closed")
     if command.feerate_per_kw == data.commitments.fees.newest.feerate_per_kw:
         return stay(state)
     commitments = replace(data.commitments, fees=data.commitments.fees.propose(command.feerate_per_kw))
@@ -86,8 +89,8 @@ def do_close(state: Normal, command: CloseChannel, ctx: Context) -> Transition[A
     if data.holder_shutdown_script is not None:
         raise ChannelUnavailable("it is being closed already")
     script = shutdown_script(data, command, ctx)
-    # BOLT 2: no update_add_htlc after shutdown; those in the queue have not left, and never will.
-    data, dropped = without_queued_additions(data, "ChannelClosed")
+    # BOLT 2: no update_add_htlc after shutdown; those in the queue have not left, and never will. Nor will a feerate.
+    data, dropped = without_queued_additions(without_queued_feerate(data), "ChannelClosed")
     data = replace(
         data,
         holder_shutdown_script=script,
