@@ -1,16 +1,11 @@
 import pytest
 
 from pyln_fast.channel.actions import (
-    BroadcastTransaction,
-    EmitEvent,
     HtlcNotSent,
-    SaveChannel,
-    SendMessage,
-    UpdateMonitor,
 )
 from pyln_fast.channel.commands import CloseChannel, SignCommitment, UpdateFee
 from pyln_fast.channel.errors import ChannelUnavailable
-from pyln_fast.channel.state import Negotiating, Normal
+from pyln_fast.channel.state import Negotiating
 from pyln_fast.types import FeeratePerKw
 from tests.channel.pair import Pair, balances
 

@@ -19,7 +19,13 @@ from pyln_fast.channel.commands import (
     TakeNoteOfOnion,
     UpdateFee,
 )
-from pyln_fast.channel.dance import add_htlc, dust_limit, next_monitor_update, without_queued_additions, without_queued_feerate
+from pyln_fast.channel.dance import (
+    add_htlc,
+    dust_limit,
+    next_monitor_update,
+    without_queued_additions,
+    without_queued_feerate,
+)
 from pyln_fast.channel.errors import ChannelUnavailable, InvalidShutdownScript
 from pyln_fast.channel.limits import can_send_fee
 from pyln_fast.channel.opening import both_offer
