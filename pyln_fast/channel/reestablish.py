@@ -21,6 +21,7 @@ from pyln_fast.channel.state import (
     LiveState,
     Negotiating,
     Normal,
+    ShuttingDown,
     Syncing,
     WaitForChannelReady,
 )
@@ -64,13 +65,14 @@ def _revoked_by_counterparty(data: ChannelData) -> int:
 def on_channel_reestablish(state: Syncing, msg: ChannelReestablish, ctx: Context) -> Transition[AnyState]:
     """Raises ReestablishMismatch, which fails the channel."""
     data = state.data
-    if not 0 < msg.next_commitment_number <= MAX_COMMITMENT_NUMBER:
-        raise ReestablishMismatch("next_commitment_number", msg.next_commitment_number, "1 to 2^48 - 1")
     if msg.next_revocation_number > MAX_COMMITMENT_NUMBER:
         raise ReestablishMismatch("next_revocation_number", msg.next_revocation_number, "at most 2^48 - 1")
     sent = data.commitments.holder_number
     if msg.next_revocation_number > sent:
+        # Before everything that would broadcast our commitment: what is proved must never be broadcast.
         return _they_are_ahead(state, msg, ctx)
+    if not 0 < msg.next_commitment_number <= MAX_COMMITMENT_NUMBER:
+        raise ReestablishMismatch("next_commitment_number", msg.next_commitment_number, "1 to 2^48 - 1")
     _check_secret(data, msg, ctx)
     owe_revocation = msg.next_revocation_number == sent - 1
     if not owe_revocation and msg.next_revocation_number != sent:
@@ -129,13 +131,19 @@ def _owes_commitment(data: ChannelData, msg: ChannelReestablish) -> bool:
     raise ReestablishMismatch("next_commitment_number", msg.next_commitment_number, f"{newest + 1} or one less")
 
 
+def _ours_is_ready(inner: LiveState, ctx: Context) -> bool:
+    """Our `channel_ready` has left; of a channel that is being closed it is only known that it may have."""
+    if isinstance(inner, ShuttingDown | Negotiating):
+        return inner.data.funding.confirmations(ctx.block_height) >= inner.data.params.minimum_depth
+    return isinstance(inner, WaitForChannelReady | Normal)
+
+
 def _resume(
     inner: LiveState, msg: ChannelReestablish, owe_revocation: bool, owe_commitment: bool, ctx: Context
 ) -> Transition[AnyState]:
     data = inner.data
     messages: list[Message] = []
-    ours_is_ready = isinstance(inner, WaitForChannelReady | Normal)
-    if msg.next_commitment_number == 1 and data.commitments.holder_number == 0 and ours_is_ready:
+    if msg.next_commitment_number == 1 and data.commitments.holder_number == 0 and _ours_is_ready(inner, ctx):
         messages.append(channel_ready(data, ctx))
     # No revoke_and_ack is owed once closing_signed has come: that state is only reached when all is revoked.
     revocation = [dance.revoke_and_ack(data, ctx)] if owe_revocation else []

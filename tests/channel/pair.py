@@ -34,7 +34,7 @@ from pyln_fast.channel.commands import (
     SignCommitment,
 )
 from pyln_fast.channel.htlc import Fulfilled, OutboundPaymentHtlc
-from pyln_fast.channel.state import AnyState, FundedState
+from pyln_fast.channel.state import AnyState, FundedState, WaitForChannelReady, WaitForFundingConfirmed
 from pyln_fast.channel.states.wait_for_accept_channel import open_channel
 from pyln_fast.channel.states.wait_for_open_channel import on_open_channel
 from pyln_fast.channel.transition import Context, Feerates, Transition
@@ -221,6 +221,8 @@ class Pair:
                     moved = True
             if sign:
                 for side in (self.alice, self.bob):
+                    if isinstance(side.state, WaitForFundingConfirmed | WaitForChannelReady):
+                        continue
                     before = len(side.outbox)
                     side.execute(SignCommitment())
                     moved = moved or len(side.outbox) > before
@@ -230,19 +232,33 @@ class Pair:
     # --- steps
 
     def open(self) -> Pair:
+        self.open_until_confirmed()
+        self.deliver_all(sign=False)
+        return self
+
+    def open_until_created(self) -> None:
+        """`funding_created` is on its way."""
         self.deliver_all(sign=False)
         keys_id = self.bob.keys.generate_channel_keys_id(True, 2)
         self.bob.execute(AcceptChannelCommand(2, keys_id))
         self.deliver_all(sign=False)
         ready = next(e for e in self.alice.events() if isinstance(e, FundingGenerationReady))
-        raw = funding_transaction(ready)
-        self.alice.execute(FundingTransactionGenerated(raw))
+        self.alice.execute(FundingTransactionGenerated(funding_transaction(ready)))
+
+    def open_until_funded(self) -> None:
+        """Both first commitments are signed."""
+        self.open_until_created()
         self.deliver_all(sign=False)
+
+    def open_until_confirmed(self) -> None:
+        """Each `channel_ready` is on its way."""
+        self.open_until_funded()
+        self.confirm()
+
+    def confirm(self) -> None:
         for side in (self.alice, self.bob):
             side.execute(FundingConfirmed(BlockHeight(HEIGHT + 1), 3))
         self.mine(7)
-        self.deliver_all(sign=False)
-        return self
 
     def mine(self, blocks: int) -> None:
         for side in (self.alice, self.bob):

@@ -64,3 +64,29 @@ def test_the_counterpartys_feerate_survives_our_shutdown() -> None:
     pair.deliver_all()
     agreed(pair)
     assert pair.bob.state.data.commitments.fees.feerate(of_holder=True) == 2000
+
+
+# --- before channel_ready ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closer", ["alice", "bob"])
+def test_closed_before_the_funding_confirms(closer: str) -> None:
+    pair = Pair()
+    pair.open_until_funded()
+    side = pair.alice if closer == "alice" else pair.bob
+    side.execute(CloseChannel())
+    pair.deliver_all()
+    agreed(pair)
+    pair.confirm()
+    assert pair.alice.sent() == pair.bob.sent() == []
+
+
+@pytest.mark.parametrize("closer", ["alice", "bob"])
+def test_closed_before_one_channel_ready(closer: str) -> None:
+    pair = Pair()
+    pair.open_until_confirmed()
+    side = pair.alice if closer == "alice" else pair.bob
+    pair.deliver_one(side)
+    side.execute(CloseChannel())
+    pair.deliver_all()
+    agreed(pair)

@@ -29,7 +29,14 @@ from pyln_fast.channel.dance import (
 from pyln_fast.channel.errors import ChannelUnavailable, InvalidShutdownScript
 from pyln_fast.channel.limits import can_send_fee
 from pyln_fast.channel.opening import both_offer
-from pyln_fast.channel.state import AnyState, ChannelData, Normal, ShuttingDown
+from pyln_fast.channel.state import (
+    AnyState,
+    ChannelData,
+    Normal,
+    ShuttingDown,
+    WaitForChannelReady,
+    WaitForFundingConfirmed,
+)
 from pyln_fast.channel.states.common import do_force_close, do_funding_spent, on_error, saved, stay
 from pyln_fast.channel.states.live import (
     LIVE_MESSAGES,
@@ -49,6 +56,8 @@ from pyln_fast.tx.closing import is_valid_shutdown_script
 from pyln_fast.tx.monitor_update import ShutdownScript
 from pyln_fast.wire.channel_msgs import ChannelReady, Shutdown
 from pyln_fast.wire.setup_msgs import Error
+
+Closable = WaitForFundingConfirmed | WaitForChannelReady | Normal
 
 
 def do_add_htlc(state: Normal, command: AddHtlc, ctx: Context) -> Transition[AnyState]:
@@ -90,7 +99,7 @@ def shutdown_script(data: ChannelData, command: CloseChannel, ctx: Context) -> b
     return script
 
 
-def do_close(state: Normal, command: CloseChannel, ctx: Context) -> Transition[AnyState]:
+def do_close(state: Closable, command: CloseChannel, ctx: Context) -> Transition[AnyState]:
     data = state.data
     if data.holder_shutdown_script is not None:
         raise ChannelUnavailable("it is being closed already")
@@ -126,6 +135,13 @@ def check_shutdown(data: ChannelData, msg: Shutdown, ctx: Context) -> None:
         raise InvalidShutdownScript("is not that of the shutdown before")
     if not is_valid_shutdown_script(msg.scriptpubkey, anysegwit=both_offer(ctx, Feature.OPTION_SHUTDOWN_ANYSEGWIT)):
         raise InvalidShutdownScript("is not of a form that BOLT 2 allows")
+
+
+def on_early_shutdown(
+    state: WaitForFundingConfirmed | WaitForChannelReady, msg: Shutdown, ctx: Context
+) -> Transition[AnyState]:
+    """BOLT 2: `shutdown` may come, and be answered, before any channel_ready. There is nothing to wait for then."""
+    return on_shutdown(Normal(state.data), msg, ctx)
 
 
 def on_shutdown(state: Normal, msg: Shutdown, ctx: Context) -> Transition[AnyState]:

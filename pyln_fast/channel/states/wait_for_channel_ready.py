@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from pyln_fast.channel.commands import (
+    CloseChannel,
     ForceClose,
     FundingConfirmed,
     FundingSpentOnChain,
@@ -14,10 +15,11 @@ from pyln_fast.channel.commands import (
 )
 from pyln_fast.channel.state import AnyState, Offline, WaitForChannelReady
 from pyln_fast.channel.states.common import do_force_close, do_funding_spent, on_error, saved, stay
+from pyln_fast.channel.states.normal import do_close, on_early_shutdown
 from pyln_fast.channel.states.wait_for_funding_confirmed import became_normal, take_channel_ready
 from pyln_fast.channel.states.wait_for_open_channel import do_nothing
 from pyln_fast.channel.transition import Context, Handlers, Transition
-from pyln_fast.wire.channel_msgs import ChannelReady
+from pyln_fast.wire.channel_msgs import ChannelReady, Shutdown
 from pyln_fast.wire.setup_msgs import Error
 
 
@@ -44,6 +46,8 @@ def do_peer_disconnected(state: WaitForChannelReady, command: PeerDisconnected, 
 
 HANDLERS: Handlers = {
     ChannelReady: on_channel_ready,
+    Shutdown: on_early_shutdown,
+    CloseChannel: do_close,
     FundingConfirmed: do_funding_confirmed,
     FundingUnconfirmed: do_funding_unconfirmed,
     NewBlock: do_nothing,

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from pyln_fast.channel.actions import Action, ChannelUsable, EmitEvent, ForgetChannel, SendMessage
 from pyln_fast.channel.commands import (
+    CloseChannel,
     ForceClose,
     FundingConfirmed,
     FundingSpentOnChain,
@@ -22,12 +23,13 @@ from pyln_fast.channel.state import (
     WaitForFundingConfirmed,
 )
 from pyln_fast.channel.states.common import closed_event, do_force_close, do_funding_spent, on_error, saved, stay
+from pyln_fast.channel.states.normal import do_close, on_early_shutdown
 from pyln_fast.channel.transition import Context, Handlers, Transition
 from pyln_fast.config import FUNDING_CONF_DEADLINE_BLOCKS
 from pyln_fast.events import ChannelReady as ChannelReadyEvent
 from pyln_fast.events import FundingTimedOut
 from pyln_fast.types import CommitmentNumber
-from pyln_fast.wire.channel_msgs import ChannelReady
+from pyln_fast.wire.channel_msgs import ChannelReady, Shutdown
 from pyln_fast.wire.setup_msgs import Error
 
 
@@ -104,6 +106,8 @@ def do_peer_disconnected(
 
 HANDLERS: Handlers = {
     ChannelReady: on_channel_ready,
+    Shutdown: on_early_shutdown,
+    CloseChannel: do_close,
     FundingConfirmed: do_funding_confirmed,
     FundingUnconfirmed: do_funding_unconfirmed,
     NewBlock: do_new_block,
