@@ -89,6 +89,21 @@ class InvalidShutdownScript(RemoteError):
         super().__init__(f"shutdown: scriptpubkey {why}")
 
 
+class NoCommonClosingFee(RemoteError):
+    """BOLT 2, closing_signed: warn, and fail the channel only if nothing better comes in time."""
+
+    consequence = Consequence.WARN
+
+    def __init__(self, their_min_sat: int, their_max_sat: int, our_min_sat: int, our_max_sat: int) -> None:
+        super().__init__(
+            f"closing_signed: fee_range {their_min_sat} to {their_max_sat}, ours is {our_min_sat} to {our_max_sat}"
+        )
+        self.their_min_sat = their_min_sat
+        self.their_max_sat = their_max_sat
+        self.our_min_sat = our_min_sat
+        self.our_max_sat = our_max_sat
+
+
 class ChannelUnavailable(LocalError):
     """LDK's APIError::ChannelUnavailable: the channel cannot do that now."""
 

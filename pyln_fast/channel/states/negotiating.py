@@ -16,7 +16,7 @@ from pyln_fast.channel.commands import (
     PeerDisconnected,
     SignCommitment,
 )
-from pyln_fast.channel.errors import InvalidField, LimitExceeded
+from pyln_fast.channel.errors import InvalidField, LimitExceeded, NoCommonClosingFee
 from pyln_fast.channel.state import AnyState, ChannelData, ClosingProposal, Negotiating, Offline
 from pyln_fast.channel.states.common import (
     closed_event,
@@ -53,7 +53,9 @@ def fee_limits(data: ChannelData, ctx: Context) -> tuple[Sat, Sat, Sat]:
     if data.params.holder_is_opener:
         least = max(least, target or 0, FEERATE_FLOOR_SATS_PER_KW)  # type: ignore[assignment]
         most = max(least, normal) * weight // 1000 + data.config.force_close_avoidance_max_fee_satoshis
-        most = min(most, holder_sat)
+        # A transaction without any output is none.
+        dust_sat = data.params.holder.dust_limit_sat
+        most = min(most, holder_sat if counterparty_sat >= dust_sat else max(0, holder_sat - dust_sat))
         preferred = min(max(least, target or normal) * weight // 1000, most)
         return Sat(preferred), Sat(min(least * weight // 1000, most)), Sat(most)
     lowest = min(least * weight // 1000, counterparty_sat)
@@ -145,7 +147,7 @@ def _answer_first(state: Negotiating, msg: ClosingSigned, tx: Transaction, ctx: 
         theirs = msg.fee_range
         low, high = max(least, theirs.min_fee_satoshis), min(most, theirs.max_fee_satoshis)
         if low > high:
-            raise LimitExceeded("closing_signed: no fee suits both, max_fee_satoshis", theirs.max_fee_satoshis, least)
+            raise NoCommonClosingFee(theirs.min_fee_satoshis, theirs.max_fee_satoshis, least, most)
         fee = Sat(low)
     proposal = ClosingProposal(fee, least, most, msg.fee_satoshis)
     answer = SendMessage(_proposal_message(state.data, proposal, ctx))
@@ -159,6 +161,10 @@ def _take_if_in_range(
     assert theirs is not None
     low = max(mine.min_fee_satoshis, theirs.min_fee_satoshis)
     high = min(mine.max_fee_satoshis, theirs.max_fee_satoshis)
+    if low > high:
+        raise NoCommonClosingFee(
+            theirs.min_fee_satoshis, theirs.max_fee_satoshis, mine.min_fee_satoshis, mine.max_fee_satoshis
+        )
     if not low <= msg.fee_satoshis <= high:
         raise LimitExceeded("closing_signed fee_satoshis is not in both ranges", msg.fee_satoshis, high)
     if not state.data.params.holder_is_opener:
@@ -183,8 +189,10 @@ def _meet_halfway(state: Negotiating, mine: ClosingProposal, msg: ClosingSigned,
         raise LimitExceeded("closing_signed fee_satoshis is not strictly between the last two", msg.fee_satoshis, high)
     middle = (mine.fee_satoshis + msg.fee_satoshis) // 2
     middle = min(max(middle, mine.min_fee_satoshis), mine.max_fee_satoshis)
-    if middle in (mine.fee_satoshis, msg.fee_satoshis) and not mine.min_fee_satoshis <= msg.fee_satoshis:
-        raise LimitExceeded("closing_signed fee_satoshis", msg.fee_satoshis, mine.min_fee_satoshis)
+    low, high = sorted((mine.fee_satoshis, msg.fee_satoshis))
+    if not low < middle < high:
+        limit = mine.min_fee_satoshis if msg.fee_satoshis < mine.min_fee_satoshis else mine.max_fee_satoshis
+        raise LimitExceeded("closing_signed: nothing between ours and fee_satoshis", msg.fee_satoshis, limit)
     proposal = replace(mine, fee_satoshis=Sat(middle), counterparty_fee_satoshis=msg.fee_satoshis)
     return saved(replace(state, proposal=proposal), SendMessage(_proposal_message(state.data, proposal, ctx)))
 
@@ -219,8 +227,8 @@ def on_shutdown(state: Negotiating, msg: Shutdown, ctx: Context) -> Transition[A
 
 
 def do_answer_overdue(state: Negotiating, command: AnswerOverdue, ctx: Context) -> Transition[AnyState]:
-    """BOLT 2: without an answer to closing_signed the channel must fail."""
-    if state.agreed is not None or state.proposal is None:
+    """BOLT 2: without a closing_signed that suits, the channel must fail; whoever's turn it is, it is not ours."""
+    if state.agreed is not None:
         return stay(state)
     return fail(state, ProcessingError("no answer to closing_signed"), "no answer to closing_signed")
 
