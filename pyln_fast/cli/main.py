@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from pyln_fast.cli.client import client
 from pyln_fast.cli.regtest import regtest
+from pyln_fast.cli.run import run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -14,6 +16,8 @@ def root() -> None:
     """A Lightning node in Python."""
 
 
+app.command()(run)
+app.add_typer(client, name="cli")
 app.command()(regtest)
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 import msgspec
 
 from pyln_fast.channel.errors import ChannelUnavailable
 from pyln_fast.config import ChannelConfigOverrides
-from pyln_fast.errors import LocalError
+from pyln_fast.errors import LightningError, LocalError
 from pyln_fast.events import Event, PaymentFailed, PaymentSent
 from pyln_fast.node.details import ChannelDetails
 from pyln_fast.node.node import Node
 from pyln_fast.node.onchain import send_onchain
 from pyln_fast.node.state import FINISHED_PAYMENTS
 from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS, Invoice, decode
-from pyln_fast.payment.outbound import Attempts, OutboundPayment, Retry
+from pyln_fast.payment.outbound import Attempts, OutboundPayment, Retry, RetryableSendFailure
 from pyln_fast.runtime.event_handler import EventHandler
 from pyln_fast.runtime.peer_connector import connect, parse_node_address
 from pyln_fast.runtime.running import Running, bring_up
@@ -38,6 +39,12 @@ from pyln_fast.types import (
 from pyln_fast.wallet.wallet import Balance
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+_WORTH_ANOTHER_TRY = ("RouteNotFound", "RetriesExhausted")
 
 DEFAULT_RETRY = Attempts(3)
 """One failure on the way, or one link that breaks, should not fail a payment."""
@@ -76,6 +83,7 @@ class LightningNode:
         self._running: Running | None = None
         self._payments: dict[PaymentId, list[asyncio.Future[PaymentSent | PaymentFailed]]] = {}
         self._event_waiters: list[tuple[Callable[[Event], bool], asyncio.Future[Event]]] = []
+        self._background: set[asyncio.Task[None]] = set()
         self.on_event: list[Callable[[Event], None]] = []
         """Called after each event was handled; to be quick."""
 
@@ -84,12 +92,20 @@ class LightningNode:
     async def start(self) -> None:
         """Opens the database, follows the chain to its tip, then listens and connects to the peers of its channels."""
         assert self._running is None, "started twice"
-        self._running = await bring_up(self.settings, self._make_handler(self), self._after_event)
+        running = await bring_up(self.settings, self._make_handler(self), self._after_event)
+        self._running = running
+        try:
+            await running.go_online(self.settings)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Finishes what is being written, closes the sockets and the database. Idempotent."""
         running, self._running = self._running, None
         if running is not None:
+            for task in self._background:
+                task.cancel()
             await running.stop()
             for futures in self._payments.values():
                 for future in futures:
@@ -286,10 +302,42 @@ class LightningNode:
         return result
 
     async def pay(
-        self, invoice: str | Invoice, amount_msat: Msat | None = None, retry: Retry = DEFAULT_RETRY
+        self,
+        invoice: str | Invoice,
+        amount_msat: Msat | None = None,
+        payment_id: PaymentId | None = None,
+        retry_for_secs: float = 0,
     ) -> PaymentSent:
-        """pay_invoice and wait_for_payment."""
-        return await self.wait_for_payment(await self.pay_invoice(invoice, amount_msat, retry=retry))
+        """pay_invoice and wait_for_payment, again for so long while there is no route or the way is broken. Asked
+        again with the same PaymentId, after a crash too, it waits for what was begun, and never pays twice.
+
+        Raises PaymentNotMade, RetryableSendFailure, APIMisuse, InvalidInvoice.
+        """
+        parsed = decode(invoice) if isinstance(invoice, str) else invoice
+        chosen = payment_id if payment_id is not None else PaymentId(parsed.payment_hash)
+        loop = asyncio.get_running_loop()
+        end, pause = loop.time() + retry_for_secs, _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self.pay_invoice(parsed, amount_msat, chosen)
+            except RetryableSendFailure as error:
+                if error.reason == "RouteNotFound" and loop.time() < end:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                    continue
+                if error.reason != "DuplicatePayment":
+                    raise
+            try:
+                return await self.wait_for_payment(chosen)
+            except PaymentNotMade as error:
+                if error.reason not in _WORTH_ANOTHER_TRY or loop.time() >= end:
+                    raise
+
+    def in_background(self, work: Coroutine[object, object, object]) -> None:
+        """Until the node stops. What it raises is logged."""
+        task = asyncio.get_running_loop().create_task(_logged(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def claim_funds(self, payment_preimage: PaymentPreimage) -> None:
         await self.submit(lambda node: node.payments.claim_funds(payment_preimage))
@@ -338,6 +386,13 @@ class LightningNode:
             for future in self._payments.pop(payment_id, ()):
                 if not future.done():
                     future.set_result(result)
+
+
+async def _logged(work: Coroutine[object, object, object]) -> None:
+    try:
+        await work
+    except LightningError as error:
+        _LOG.warning("%s", error)
 
 
 def _result_of(payment_id: PaymentId, payment: OutboundPayment | None) -> PaymentSent | PaymentFailed | None:

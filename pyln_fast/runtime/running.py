@@ -60,7 +60,8 @@ class Running:
         self._fees: asyncio.Task[None] | None = None
 
     async def go_online(self, settings: NodeSettings) -> None:
-        """To the chain's tip first, then to the peers. Raises ChainSourceError, CannotListen."""
+        """Begins turns; to the chain's tip first, then to the peers. Raises ChainSourceError, CannotListen."""
+        self.processor.start()
         await self._poller.synchronize()
         loop = asyncio.get_running_loop()
         self._following = loop.create_task(self._poller.run(), name="chain")
@@ -105,7 +106,7 @@ class Running:
 async def bring_up(
     settings: NodeSettings, handler: EventHandler, after_event: Callable[[Event], None], clock: Clock | None = None
 ) -> Running:
-    """Raises a LightningError of one line; then nothing is left running, and nothing was sent."""
+    """Opens and loads everything; nothing runs yet. Raises a LightningError of one line; then nothing is left open."""
     check_may_run(settings)
     store = await asyncio.to_thread(open_store, settings.data_dir)
     client = BitcoindClient(
@@ -116,7 +117,6 @@ async def bring_up(
             cookie_file=settings.bitcoind_cookie,
         )
     )
-    running: Running | None = None
     try:
         loaded, seed = await asyncio.to_thread(_load, store, settings.data_dir)
         await client.check_ready()
@@ -124,14 +124,9 @@ async def bring_up(
         locator = await locator_of_best(client, settings.network)
         running = _assemble(settings, store, client, loaded, seed, locator, handler, clock or SystemClock())
         running.processor.after_event.append(after_event)
-        running.processor.start()
-        await running.go_online(settings)
     except BaseException:
-        if running is not None:
-            await running.stop()
-        else:
-            store.close()
-            await client.close()
+        store.close()
+        await client.close()
         raise
     return running
 

@@ -1,0 +1,1 @@
+"""The node's control socket: JSON-RPC for its owner."""
