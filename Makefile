@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 NATIVE := $(wildcard ext/src/*.c ext/src/*.h ext/include/*.h ext/cython/*.pyx ext/cython/*.pxd) setup.py
 
-.PHONY: test lint bench sanitize ctime clean
+.PHONY: demo test lint bench sanitize ctime clean
 
 $(STAMP): pyproject.toml $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pyln_fast needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -13,6 +13,10 @@ $(STAMP): pyproject.toml $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $(STAMP)
+
+# The main job on the embedded regtest chain: open, pay, forward, crash, restart, close.
+demo: $(STAMP)
+	$(BIN)/pyln-fast demo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto $(ARGS)

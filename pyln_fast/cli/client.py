@@ -129,6 +129,12 @@ def list_payments() -> None:
     _ask("list-payments")
 
 
+@client.command("list-forwards")
+def list_forwards() -> None:
+    """What we forwarded, and what it earned."""
+    _ask("list-forwards")
+
+
 @client.command()
 def claim(preimage: str) -> None:
     """Claim a payment to a payment hash of your own."""

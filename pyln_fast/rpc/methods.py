@@ -139,6 +139,7 @@ class Api:
             "pay": (PayParams, self.pay),
             "wait-payment": (PaymentParams, self.wait_payment),
             "list-payments": (NoParams, self.list_payments),
+            "list-forwards": (NoParams, self.list_forwards),
             "claim": (ClaimParams, self.claim),
             "fail": (FailParams, self.fail),
             "newaddress": (NoParams, self.newaddress),
@@ -226,6 +227,9 @@ class Api:
 
     async def list_payments(self, _: NoParams) -> Any:
         return [_payment(each) for each in await self._node.list_payments()]
+
+    async def list_forwards(self, _: NoParams) -> Any:
+        return to_json(await self._node.list_forwards())
 
     async def claim(self, params: ClaimParams) -> Any:
         await self._node.claim_funds(PaymentPreimage(_hex("preimage", params.preimage, 32)))

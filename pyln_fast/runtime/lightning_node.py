@@ -17,7 +17,7 @@ from pyln_fast.events import Event, PaymentFailed, PaymentSent
 from pyln_fast.node.details import ChannelDetails
 from pyln_fast.node.node import Node
 from pyln_fast.node.onchain import send_onchain
-from pyln_fast.node.state import FINISHED_PAYMENTS
+from pyln_fast.node.state import FINISHED_PAYMENTS, FORWARDED, ForwardedPayment
 from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS, Invoice, decode
 from pyln_fast.payment.outbound import Attempts, OutboundPayment, Retry, RetryableSendFailure
 from pyln_fast.runtime.event_handler import EventHandler
@@ -356,6 +356,11 @@ class LightningNode:
             for key, value in await self._up.scan(FINISHED_PAYMENTS.name):
                 found[PaymentId(key)] = FINISHED_PAYMENTS.decode(value)
         return sorted({**found, **recent}.values(), key=lambda payment: payment.began_at)
+
+    async def list_forwards(self) -> list[ForwardedPayment]:
+        """Every HTLC that we forwarded and were paid for, the oldest first."""
+        found = [FORWARDED.decode(value) for _, value in await self._up.scan(FORWARDED.name)]
+        return sorted(found, key=lambda forwarded: forwarded.at)
 
     # --- the wallet
 
