@@ -25,7 +25,7 @@ from pyln_fast.types import BlockHeight, Msat, PaymentHash, PaymentId, PaymentPr
 from pyln_fast.wire.codec import decode, encode
 from tests.channel.pair import Pair, Side, balances
 
-AMOUNT_MSAT = Msat(1_000_000)
+AMOUNT_MSAT = Msat(5_000_000)
 ONION = bytes(1366)
 
 
