@@ -51,11 +51,21 @@ class CrashLoop:
         self.closing = closing
         self.step_number = 0
         self.last = "open"
-        self.trouble = self.random.choice((0.3, 1, 4))
+        self.trouble = self.random.choice((0.1, 1, 4))
+        self.signing = self.random.choice((5, 25, 60))
+        self.adding = self.random.choice((4, 12, 40))
+        self.fees = self.random.choice((1, 4, 15))
         anchors = self.random.random() < 0.5
         value = self.random.choice((100_000, 1_000_000, 10_000_000))
         push = self.random.choice((0, value * 300, value * 500, value * 900))
-        self.pair = Pair(anchors, value, push).open()
+        limits: dict[str, object] = {}
+        if self.random.random() < 0.5:
+            limits = {
+                "dust_msat": self.random.choice((1_000_000, 3_000_000, 50_000_000)),
+                "our_max_accepted_htlcs": self.random.choice((2, 5, 483)),
+                "unannounced_channel_max_inbound_htlc_value_in_flight_percentage": self.random.choice((2, 20, 100)),
+            }
+        self.pair = Pair(anchors, value, push, **limits).open()
         self.value_msat = 1000 * value
         self.sides = (self.pair.alice, self.pair.bob)
         self.initial = {side.name: balances(side) for side in self.sides}
@@ -85,10 +95,10 @@ class CrashLoop:
         connected = side.connected
         choices = (
             (self.deliver, 60 if connected else 0),
-            (self.sign, 25 if connected else 0),
-            (self.add, 12),
+            (self.sign, self.signing if connected else 0),
+            (self.add, self.adding),
             (self.answer, 14),
-            (self.fee, 4 if connected else 0),
+            (self.fee, self.fees if connected else 0),
             (self.lose_link, self.trouble if connected else 0),
             (self.crash, self.trouble),
             (self.connect, 0 if connected else 30),

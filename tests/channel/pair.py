@@ -38,7 +38,7 @@ from pyln_fast.channel.state import AnyState, FundedState, WaitForChannelReady, 
 from pyln_fast.channel.states.wait_for_accept_channel import open_channel
 from pyln_fast.channel.states.wait_for_open_channel import on_open_channel
 from pyln_fast.channel.transition import Context, Feerates, Transition
-from pyln_fast.config import ChannelHandshakeConfig, UserConfig
+from pyln_fast.config import ChannelConfig, ChannelHandshakeConfig, FeeRateMultiplier, FixedLimitMsat, UserConfig
 from pyln_fast.events import Event, FundingGenerationReady
 from pyln_fast.features import Feature, Features
 from pyln_fast.records import decode as decode_record
@@ -168,11 +168,12 @@ class Side:
         self.take(channel.loaded(loaded))
 
 
-def configuration(anchors: bool = True, **changes: object) -> UserConfig:
+def configuration(anchors: bool = True, dust_msat: int | None = None, **changes: object) -> UserConfig:
     handshake = ChannelHandshakeConfig(
-        negotiate_anchors_zero_fee_htlc_tx=anchors, our_max_accepted_htlcs=483, **changes
-    )  # type: ignore[arg-type]
-    return UserConfig(channel_handshake_config=handshake)
+        **{"negotiate_anchors_zero_fee_htlc_tx": anchors, "our_max_accepted_htlcs": 483, **changes}
+    )
+    exposure = FeeRateMultiplier(10_000) if dust_msat is None else FixedLimitMsat(Msat(dust_msat))
+    return UserConfig(channel_handshake_config=handshake, channel_config=ChannelConfig(max_dust_htlc_exposure=exposure))
 
 
 class Pair:
