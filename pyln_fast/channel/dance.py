@@ -39,6 +39,7 @@ from pyln_fast.channel.limits import (
 from pyln_fast.channel.spec import commitment_spec
 from pyln_fast.channel.state import ChannelData
 from pyln_fast.channel.transition import Context
+from pyln_fast.config import LATENCY_GRACE_PERIOD_BLOCKS
 from pyln_fast.tx import commitment as tx_commitment
 from pyln_fast.tx.keys import InvalidSecret, commitment_index, is_valid_private_key, public_key
 from pyln_fast.tx.monitor_update import (
@@ -125,6 +126,27 @@ def without_queued_additions(data: ChannelData, reason: str) -> Result:
     next_id = commitments.next_holder_htlc_id - len(queued)
     data = replace(data, commitments=replace(commitments, htlcs=kept, next_holder_htlc_id=next_id))
     return data, tuple(HtlcNotSent(htlc, reason) for htlc in queued)
+
+
+def without_expired_additions(data: ChannelData, height: BlockHeight) -> Result:
+    """Additions of ours that waited until they may no longer leave (LDK's holding cell): offered now, the HTLC could
+    close the channel in three blocks. Those behind them have not left either and move up."""
+    table, kept, dropped = {}, [], []
+    for key, htlc in data.commitments.htlcs.items():
+        if not htlc.offered or htlc.stage is not HtlcStage.ADD_PROPOSED:
+            table[key] = htlc
+        elif htlc.cltv_expiry > height + LATENCY_GRACE_PERIOD_BLOCKS:
+            kept.append(htlc)
+        else:
+            dropped.append(htlc)
+    if not dropped:
+        return data, ()
+    first = data.commitments.next_holder_htlc_id - len(kept) - len(dropped)
+    for htlc_id, htlc in enumerate(kept, first):
+        moved = replace(htlc, id=htlc_id)
+        table[moved.key] = moved
+    commitments = replace(data.commitments, htlcs=table, next_holder_htlc_id=first + len(kept))
+    return replace(data, commitments=commitments), tuple(HtlcNotSent(htlc, "CLTVExpiryTooSoon") for htlc in dropped)
 
 
 def without_queued_feerate(data: ChannelData) -> ChannelData:

@@ -271,10 +271,15 @@ def reason_to_fail_back(params: ChannelParams, commitments: Commitments, htlc: H
 
 def check_fee_received(params: ChannelParams, signed: Commitments, dust: DustLimit) -> None:
     """`signed` has the new feerate in our commitment. Raises LimitExceeded, which fails the channel."""
-    _check_counterparty_affords(params, _current(params, signed, of_holder=True), "update_fee")
-    exposure = dust_exposure_msat(params, signed, dust.max_feerate_per_kw)
-    if exposure > dust.limit_msat:
-        raise LimitExceeded("update_fee: max_dust_htlc_exposure", exposure, dust.limit_msat)
+    ours = _current(params, signed, of_holder=True)
+    _check_counterparty_affords(params, ours, "update_fee")
+    # Our offers that crossed the feerate on their way are not the sender's fault: it could not count them.
+    known = IN_RECEIVERS_COMMITMENT - {_S.ADD_SIGNED}
+    theirs = _view(params, signed, False, known, IN_OFFERERS_COMMITMENT, ours.feerate_per_kw)
+    for view in (ours, theirs):
+        exposure = _exposure_msat(params, view, dust.max_feerate_per_kw)
+        if exposure > dust.limit_msat:
+            raise LimitExceeded("update_fee: max_dust_htlc_exposure", exposure, dust.limit_msat)
 
 
 def can_send_fee(params: ChannelParams, proposed: Commitments, dust: DustLimit) -> bool:

@@ -3,6 +3,8 @@ Establishment v1)."""
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pyln_fast.channel.errors import APIMisuse, InvalidField, LimitExceeded, PeerFeerateBelowMinimum
 from pyln_fast.channel.limits import both_below_reserve, opener_affords
 from pyln_fast.channel.params import ChannelParams, PartyTerms
@@ -228,11 +230,15 @@ def _at_most(name: str, field: str, value: int, limit: int) -> None:
 
 
 def channel_params(
-    open_channel: OpenChannel, accept: AcceptChannel, node_id: NodeId, user_channel_id: int, channel_keys_id: bytes,
-    holder_is_opener: bool,
+    ctx: Context, open_channel: OpenChannel, accept: AcceptChannel, node_id: NodeId, user_channel_id: int,
+    channel_keys_id: bytes, holder_is_opener: bool,
 ) -> ChannelParams:  # fmt: skip
     """The channel's terms, once both messages are known."""
     opener, acceptor = terms_of(open_channel), terms_of(accept)
+    holder, counterparty = (opener, acceptor) if holder_is_opener else (acceptor, opener)
+    if not both_offer(ctx, Feature.OPTION_UPFRONT_SHUTDOWN_SCRIPT):
+        # BOLT 2, shutdown: what the counterparty named binds it only with the feature; ours binds us in any case.
+        counterparty = replace(counterparty, upfront_shutdown_script=None)
     assert open_channel.channel_type is not None
     return ChannelParams(
         user_channel_id,
@@ -245,6 +251,6 @@ def channel_params(
         open_channel.funding_satoshis,
         open_channel.push_msat,
         max(1, accept.minimum_depth),
-        opener if holder_is_opener else acceptor,
-        acceptor if holder_is_opener else opener,
+        holder,
+        counterparty,
     )

@@ -170,5 +170,6 @@ def do_new_block(state: AnyState, command: NewBlock, ctx: Context) -> Transition
     data: ChannelData = state.data  # type: ignore[union-attr]
     overdue = overdue_htlc(data, ctx.block_height)
     if overdue is None:
-        return stay(state)
+        data, dropped = dance.without_expired_additions(data, ctx.block_height)
+        return saved(with_data(state, data), *dropped) if dropped else stay(state)
     return fail(state, HTLCsTimedOut(overdue.payment_hash), f"HTLC {overdue.id} is past its deadline")

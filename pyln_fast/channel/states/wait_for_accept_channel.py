@@ -41,7 +41,13 @@ def on_accept_channel(state: WaitForAcceptChannel, msg: AcceptChannel, ctx: Cont
     proposed = state.open_channel
     check_accept_channel(ctx, proposed, msg)
     params = channel_params(
-        proposed, msg, state.counterparty_node_id, state.user_channel_id, state.channel_keys_id, holder_is_opener=True
+        ctx,
+        proposed,
+        msg,
+        state.counterparty_node_id,
+        state.user_channel_id,
+        state.channel_keys_id,
+        holder_is_opener=True,
     )
     check_balances(params, proposed.feerate_per_kw, "accept_channel")
     opening = Opening(

@@ -39,6 +39,7 @@ def do_accept_channel(state: WaitForOpenChannel, command: AcceptChannelCommand, 
     msg = state.open_channel
     accept = build_accept_channel(ctx, ctx.config, msg, command.channel_keys_id)
     params = channel_params(
+        ctx,
         msg,
         accept,
         state.counterparty_node_id,
