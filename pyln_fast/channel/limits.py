@@ -165,8 +165,9 @@ def check_offer(params: ChannelParams, proposed: Commitments, htlc: Htlc, dust: 
 def fits(params: ChannelParams, proposed: Commitments, dust: DustLimit) -> bool:
     """Whether all that we have proposed can still be signed."""
     queued = any(h.offered and h.stage is _S.ADD_PROPOSED for h in proposed.htlcs.values())
-    if not queued and proposed.fees.newest.stage is not _S.ADD_PROPOSED:
-        return True
+    if not queued:
+        # The buffers of an offer are not asked of a feerate alone.
+        return proposed.fees.newest.stage is not _S.ADD_PROPOSED or can_send_fee(params, proposed, dust)
     try:
         _check_our_proposals(params, proposed, dust)
     except HtlcRefused:
