@@ -88,9 +88,7 @@ class Daemon:
         self.address: str = ready["addresses"][0]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
         try:
