@@ -122,6 +122,9 @@ def _refused(state: AnyState, message: Message) -> Transition[AnyState]:
     if isinstance(state, s.Closing):
         # BOLT 2: the error again, and whatever else comes for that channel is ignored.
         return stay(state)
+    if isinstance(state, s.Syncing) and isinstance(message, ChannelReady):
+        # LND sends it before its channel_reestablish (its issue 4006); what counts is sent again after that.
+        return stay(state)
     if isinstance(state, s.Syncing | s.Offline):
         # It was on its way before the connection was lost, or its sender does not wait for channel_reestablish.
         raise EarlyMessage(type(message).__name__)

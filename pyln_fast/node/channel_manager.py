@@ -66,7 +66,8 @@ class ChannelManager:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._unfunded_ticks: dict[tuple[NodeId, ChannelId], int] = {}
-        self._awaiting_ticks: dict[ChannelId, int] = {}
+        self._awaiting_ticks: dict[ChannelId, tuple[object, int]] = {}
+        """What each channel's peer owes, and for how many ticks it has owed just that."""
 
     # --- what the user asks for
 
@@ -322,8 +323,10 @@ class ChannelManager:
         if not owes or peer is None or (isinstance(state, Negotiating) and state.agreed is not None):
             self._awaiting_ticks.pop(channel_id, None)
             return
-        ticks = self._awaiting_ticks.get(channel_id, 0) + 1
-        self._awaiting_ticks[channel_id] = ticks
+        debt = (type(state), state.data.commitments.counterparty_number)
+        owed, ticks = self._awaiting_ticks.get(channel_id, (debt, 0))
+        ticks = ticks + 1 if owed == debt else 1
+        self._awaiting_ticks[channel_id] = (debt, ticks)
         if ticks > DISCONNECT_PEER_AWAITING_RESPONSE_TICKS:
             self._awaiting_ticks.pop(channel_id, None)
             if isinstance(state, Negotiating):

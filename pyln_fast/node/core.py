@@ -91,11 +91,13 @@ class Signers:
 class Peer:
     """A connected peer."""
 
-    __slots__ = ("conn", "features")
+    __slots__ = ("conn", "features", "is_given_up")
 
     def __init__(self, conn: int, features: bytes) -> None:
         self.conn = conn
         self.features = features
+        self.is_given_up = False
+        """A message of it was not taken: nothing that follows on this connection is listened to."""
 
 
 class Core:

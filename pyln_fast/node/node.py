@@ -41,7 +41,14 @@ from pyln_fast.node.htlcs import HtlcRouter
 from pyln_fast.node.journal import Journal
 from pyln_fast.node.payments import Payments
 from pyln_fast.node.state import NODE_KEY, NodeRecord, NodeState, PeerAddress
-from pyln_fast.peer.handlers import ConnectionFailed, MessageReceived, PeerConnected, PeerDisconnected, PeerEvent
+from pyln_fast.peer.handlers import (
+    ConnectionFailed,
+    MessageReceived,
+    PeerConnected,
+    PeerDisconnected,
+    PeerEvent,
+    printable,
+)
 from pyln_fast.peer.peer_manager import CloseSocket as PeerCloseSocket
 from pyln_fast.peer.peer_manager import PeerManager, PeerRules
 from pyln_fast.sign.keys_manager import KeysManager
@@ -196,9 +203,12 @@ class Node:
 
     def _on_message(self, event: MessageReceived) -> None:
         peer = self.core.peers.get(event.node_id)
-        if peer is None or peer.conn != event.conn:
+        if peer is None or peer.conn != event.conn or peer.is_given_up:
             return
         message = event.message
+        if isinstance(message, Error | Warning):
+            what = type(message).__name__.lower()
+            self.reports.append(Report("warning", f"peer {event.node_id.hex()} sent {what}: {printable(message.data)}"))
         if isinstance(message, ChannelUpdate):
             function = lambda: self.announcements.on_channel_update(event.node_id, message)  # noqa: E731
         else:
@@ -220,13 +230,20 @@ class Node:
                 return
             self.core.send(node_id, Warning(where, text.encode("ascii", "replace")))
             if error.consequence is Consequence.DISCONNECT:
-                self.core.effects.append(DisconnectPeer(conn, text))
+                self._give_up(node_id, conn, text)
         except LocalError as error:
             self.reports.append(Report("error", f"peer {node_id.hex()}: {error}", error))
-            self.core.effects.append(DisconnectPeer(conn, "this node cannot do that now"))
+            self._give_up(node_id, conn, "this node cannot do that now")
         except Exception as error:
             self.reports.append(Report("error", f"peer {node_id.hex()}: an input was discarded", error))
-            self.core.effects.append(DisconnectPeer(conn, "internal error"))
+            self._give_up(node_id, conn, "internal error")
+
+    def _give_up(self, node_id: NodeId, conn: int, why: str) -> None:
+        """A message was not taken: those behind it on this connection would be misunderstood without it."""
+        peer = self.core.peers.get(node_id)
+        if peer is not None and peer.conn == conn:
+            peer.is_given_up = True
+        self.core.effects.append(DisconnectPeer(conn, why))
 
     # --- inputs: the chain
 

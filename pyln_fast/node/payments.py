@@ -13,6 +13,7 @@ from pyln_fast.channel.htlc import Failed, FailedMalformed, Fulfilled, Htlc, Out
 from pyln_fast.channel.limits import DustLimit, outbound_limit_msat
 from pyln_fast.channel.state import Normal
 from pyln_fast.config import IDEMPOTENCY_TIMEOUT_TICKS, MIN_FINAL_CLTV_EXPIRY_DELTA
+from pyln_fast.errors import DecodeError
 from pyln_fast.events import (
     ClaimedHTLC,
     InitialSend,
@@ -391,7 +392,11 @@ class Payments:
         if unwrapped is None:
             return event(OnPath(None), 0, None, None, False), False
         index, message = unwrapped
-        failure = decode_failure(message)
+        try:
+            failure = decode_failure(message)
+        except DecodeError:
+            # Whatever a node of the path wrote there, the payment must end: its code, if it has one, is all we take.
+            failure = UnknownFailure(int.from_bytes(message[:2], "big"), message[2:])
         by_recipient = index == len(hops) - 1
         permanent = by_recipient and bool(failure.failure_code & PERM)
         data = failure.data if isinstance(failure, UnknownFailure) else message[2:]

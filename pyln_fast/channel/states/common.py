@@ -96,8 +96,8 @@ def fail(state: AnyState, reason: AnyClosureReason, error: str) -> Transition[An
         return stay(state, SendMessage(error_message(data, state.error or error)))
     data, dropped = without_queued_additions(data, "ChannelClosed")
     # With a closing transaction agreed on, that is what confirms: it pays both sides at once.
-    agreed = isinstance(state, Negotiating) and state.agreed is not None
-    if agreed:
+    inner = state.inner if isinstance(state, Offline | Syncing) else state
+    if isinstance(inner, Negotiating) and inner.agreed is not None:
         return stay(state)
     data, update = next_monitor_update(data, ChannelForceClosed(should_broadcast=True))
     closing = Closing(data, error)
