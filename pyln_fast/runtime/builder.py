@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyln_fast.config import UserConfig
 from pyln_fast.events import Bolt11InvoicePayment, Event, OpenChannelRequest, PaymentClaimable
+from pyln_fast.runtime.chain_poller import POLL_SECONDS
 from pyln_fast.runtime.event_handler import EventHandler
 from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.runtime.peer_connector import parse_host_port
@@ -63,6 +64,7 @@ class NodeBuilder:
         self._password: str | None = None
         self._listen: tuple[tuple[str, int], ...] = (DEFAULT_LISTEN,)
         self._config = UserConfig()
+        self._poll_seconds = POLL_SECONDS
         self._make_handler: Callable[[LightningNode], EventHandler] = DefaultEventHandler
 
     def set_network(self, network: Network) -> NodeBuilder:
@@ -81,7 +83,9 @@ class NodeBuilder:
         cookie_file: str | Path | None = None,
         user: str | None = None,
         password: str | None = None,
+        poll_seconds: float = POLL_SECONDS,
     ) -> NodeBuilder:
+        self._poll_seconds = poll_seconds
         self._url, self._user, self._password = url, user, password
         self._cookie = Path(cookie_file) if cookie_file is not None else None
         return self
@@ -115,5 +119,6 @@ class NodeBuilder:
             bitcoind_password=self._password,
             listen=self._listen,
             config=self._config,
+            poll_seconds=self._poll_seconds,
         )
         return LightningNode(settings, self._make_handler)

@@ -172,7 +172,9 @@ def _assemble(
     writer = StoreWriter(store, on_failure)
     processor = BackgroundProcessor(node, writer, client, handler, clock)
     chain = HeaderChain(settings.network, node.locator)
-    return Running(client, writer, processor, ChainPoller(client, chain, processor.deliver))
+    return Running(
+        client, writer, processor, ChainPoller(client, chain, processor.deliver, poll_seconds=settings.poll_seconds)
+    )
 
 
 def _settle(

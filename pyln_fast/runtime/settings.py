@@ -10,6 +10,7 @@ import msgspec
 
 from pyln_fast.config import InvalidConfig, UserConfig
 from pyln_fast.errors import LocalError
+from pyln_fast.runtime.chain_poller import POLL_SECONDS
 from pyln_fast.types import Network
 
 DEFAULT_LISTEN = ("127.0.0.1", 9735)
@@ -29,6 +30,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     bitcoind_password: str | None = None
     listen: tuple[tuple[str, int], ...] = (DEFAULT_LISTEN,)
     config: UserConfig = UserConfig()
+    poll_seconds: float = POLL_SECONDS
+    """Between two looks at bitcoind's best block."""
 
     def __repr__(self) -> str:
         return f"<NodeSettings of {self.data_dir}>"

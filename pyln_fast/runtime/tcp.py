@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -237,6 +238,6 @@ class TcpConnections:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__

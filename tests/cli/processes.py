@@ -75,7 +75,8 @@ class Daemon:
         self._log = data_dir.with_name(data_dir.name[:50] + ".log").open("a")
         self._command = [
             *PROGRAM, "run", "--data-dir", str(data_dir), "--bitcoind-url", chain.url,
-            "--bitcoind-cookie", str(chain.cookie), "--listen", listen, "--json", *options,
+            "--bitcoind-cookie", str(chain.cookie), "--listen", listen, "--json",
+            "--poll-seconds", "0.05", *options,
         ]  # fmt: skip
 
     def __enter__(self) -> Daemon:

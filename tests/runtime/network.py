@@ -12,6 +12,7 @@ import uvloop
 
 from pyln_fast.config import ChannelConfig, ChannelHandshakeConfig, UserConfig
 from pyln_fast.node.details import ChannelDetails
+from pyln_fast.node.node import Node
 from pyln_fast.runtime.builder import NodeBuilder
 from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.types import Msat, Network, Sat
@@ -40,7 +41,7 @@ class World:
             NodeBuilder()
             .set_network(Network.REGTEST)
             .set_storage_dir_path(self.directory / name)
-            .set_chain_source_bitcoind_rpc(self.server.url, cookie_file=self.server.cookie_path)
+            .set_chain_source_bitcoind_rpc(self.server.url, cookie_file=self.server.cookie_path, poll_seconds=0.05)
             .set_listening_addresses("127.0.0.1:0")
             .set_user_config(CONFIG)
         )
@@ -80,6 +81,8 @@ class World:
         await self.mine_when_waiting()
         details = await opener.wait_for_channel(opened)
         await usable(acceptor, details.channel_id)
+        # Its channel_update comes behind channel_ready: invoices hint at the channel from then on.
+        await acceptor.wait_until(lambda core: core.core.state.forwarding_infos.get(details.channel_id))
         return details
 
 
@@ -109,3 +112,14 @@ def play(directory: Path, scene: Callable[[World], Awaitable[None]], seconds: fl
                         await asyncio.wait_for(node.stop(), 10)
 
     uvloop.run(stage())
+
+
+async def settled(*nodes: LightningNode) -> None:
+    """Until no HTLC is left in any channel: then balances are what was paid."""
+
+    def idle(core: Node) -> bool | None:
+        channels = core.channel_manager.list_channels()
+        return None if any(each.pending_inbound_htlcs or each.pending_outbound_htlcs for each in channels) else True
+
+    for node in nodes:
+        await node.wait_until(idle)
