@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "testing": CORE | {"persist", "runtime"},
     "rpc": CORE | {"persist", "runtime"},
     "cli": CORE | {"persist", "runtime", "rpc", "testing"},
+    "__main__": frozenset({"cli"}),
     # Importing any part of the package imports this first.
     "__init__": VALUES,
 }
