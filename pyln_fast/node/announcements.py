@@ -37,6 +37,7 @@ class Announcements:
         for channel_id, state in core.state.channels.items():
             self._index(channel_id, state)
         core.on_usable = self.on_usable
+        core.on_placed = self.on_placed
 
     # --- names of channels
 
@@ -45,6 +46,11 @@ class Announcements:
         scid = state.data.funding.short_channel_id
         if scid is not None:
             self._by_scid[scid] = channel_id
+
+    def on_placed(self, channel_id: ChannelId) -> None:
+        state = self._core.state.channels.get(channel_id)
+        if state is not None:
+            self._index(channel_id, state)
 
     def channel_of(self, scid: ShortChannelId) -> ChannelId | None:
         """By the alias that we gave its peer, or by its place in the chain."""

@@ -140,6 +140,8 @@ class Core:
         self.on_removed: Callable[[ChannelId, Htlc], None]
         self.on_not_sent: Callable[[ChannelId, HtlcNotSent], None]
         self.on_usable: Callable[[ChannelId], None]
+        self.on_placed: Callable[[ChannelId], None]
+        """The funding has its place in the chain, or another one after a reorganisation."""
         self.on_event: Callable[[Event], bool]
         """Whether the node itself has dealt with an event that would go to the user."""
 
@@ -327,6 +329,7 @@ class Core:
                 self.effects.append(BroadcastPackage((action.raw,), action.kind))
             elif isinstance(action, FundingIsConfirmed):
                 self._tell(action.channel_id, FundingConfirmed(action.height, action.tx_index))
+                self.later(self.on_placed, action.channel_id)
             elif isinstance(action, FundingIsUnconfirmed):
                 self._tell(action.channel_id, FundingUnconfirmed())
             elif isinstance(action, FundingIsSpent):
