@@ -130,6 +130,9 @@ def _refused(state: AnyState, message: Message) -> Transition[AnyState]:
         raise EarlyMessage(type(message).__name__)
     if isinstance(state, s.Negotiating) and isinstance(message, ChannelReady):
         return stay(state)
+    if isinstance(message, ChannelReestablish) and isinstance(state, s.FundedState):
+        # The peer believes in another connection than we: both begin again with a new one.
+        raise LateReestablish
     raise UnexpectedMessage(type(message).__name__, type(state).__name__)
 
 
@@ -141,6 +144,15 @@ class EarlyMessage(RemoteError):
     def __init__(self, message: str) -> None:
         super().__init__(f"{message} came before channel_reestablish")
         self.message = message
+
+
+class LateReestablish(RemoteError):
+    """`channel_reestablish` again, or when it was not due."""
+
+    consequence = Consequence.DISCONNECT
+
+    def __init__(self) -> None:
+        super().__init__("channel_reestablish came when it was not due")
 
 
 def loaded(state: FundedState) -> Transition[AnyState]:

@@ -178,6 +178,8 @@ class Closing(ChannelState, frozen=True):
     """The counterparty proved that it holds a newer state: our commitment would cost us the channel."""
     spent_by_commitment: bool | None = None
     """None: no spend of the funding is in the chain."""
+    agreed: bytes | None = None
+    """The cooperative close, if one was agreed on: broadcast again should a reorganisation take it out of the chain."""
 
 
 LiveState = WaitForFundingConfirmed | WaitForChannelReady | Normal | ShuttingDown | Negotiating

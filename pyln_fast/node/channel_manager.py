@@ -251,18 +251,21 @@ class ChannelManager:
     def _check_unfunded_limits(self, node_id: NodeId) -> None:
         """What strangers may cost us: opening is free before the funding confirms."""
         core = self._core
-        inbound = [key for key, state in core.unfunded.items() if isinstance(state, WaitForOpenChannel)]
         unconfirmed: dict[NodeId, int] = {}
+        trusted: set[NodeId] = set()
         for owner, _ in core.unfunded:
             unconfirmed[owner] = unconfirmed.get(owner, 0) + 1
         for state in core.state.channels.values():
-            if not state.data.params.holder_is_opener and state.data.funding.height is None:
-                owner = state.data.params.counterparty_node_id
+            owner = state.data.params.counterparty_node_id
+            if state.data.funding.height is not None:
+                trusted.add(owner)
+            elif not state.data.params.holder_is_opener:
                 unconfirmed[owner] = unconfirmed.get(owner, 0) + 1
         if unconfirmed.get(node_id, 0) >= MAX_UNFUNDED_CHANS_PER_PEER:
             raise TooManyChannels(f"more than {MAX_UNFUNDED_CHANS_PER_PEER} channels without a confirmed funding")
-        if node_id not in unconfirmed and len({owner for owner, _ in inbound}) >= MAX_UNFUNDED_CHANNEL_PEERS:
-            raise TooManyChannels("too many peers are opening channels")
+        strangers = unconfirmed.keys() - trusted - {node_id}
+        if node_id not in trusted and len(strangers) >= MAX_UNFUNDED_CHANNEL_PEERS:
+            raise TooManyChannels(f"more than {MAX_UNFUNDED_CHANNEL_PEERS} peers have nothing but unfunded channels")
 
     def _on_error_for_all(self, node_id: NodeId, msg: Error) -> None:
         for owner, temporary in [key for key in self._core.unfunded if key[0] == node_id]:

@@ -275,6 +275,7 @@ class Core:
             elif isinstance(action, ForgetChannel):
                 if channel_id in self.state.channels:
                     del self.state.channels[channel_id]
+                    del self.state.monitors[channel_id]
                 self.to_sign.pop(channel_id, None)
             else:
                 assert isinstance(action, ChangeChannelId), action

@@ -17,7 +17,7 @@ from pyln_fast.chain.block_locator import BlockLocator
 from pyln_fast.chain.interfaces import FeeEstimator
 from pyln_fast.chain.scanner import WatchSet, scan
 from pyln_fast.channel import channel
-from pyln_fast.channel.state import Negotiating, Offline, Syncing
+from pyln_fast.channel.state import Closing, Negotiating, Offline, Syncing
 from pyln_fast.config import REBROADCAST_TIMER, ChannelConfigOverrides, UserConfig
 from pyln_fast.errors import Consequence, LightningError, LocalError, RemoteError
 from pyln_fast.events import Event, FundingGenerationReady
@@ -176,7 +176,9 @@ class Node:
         self._handle(self.peer_manager.socket_disconnected(conn))
 
     def _handle(self, events: list[PeerEvent]) -> None:
-        for event in events:
+        """What happened to connections before comes first."""
+        earlier, self._peer_events = self._peer_events, []
+        for event in earlier + events:
             if isinstance(event, MessageReceived):
                 self._on_message(event)
             elif isinstance(event, PeerConnected):
@@ -188,6 +190,10 @@ class Node:
                 self.reports.append(Report("info", f"connection {event.conn} failed: {event.why}"))
 
     def _on_connected(self, event: PeerConnected) -> None:
+        older = self.core.peers.get(event.node_id)
+        if older is not None:
+            self._on_disconnected(PeerDisconnected(older.conn, event.node_id, "replaced"))
+
         def connected() -> None:
             self.core.peers[event.node_id] = Peer(event.conn, event.features.encode())
             self.channel_manager.peer_connected(event.node_id)
@@ -334,8 +340,13 @@ class Node:
             effects.append(BroadcastPackage(raws, "UnilateralClose", None, channel_id))
         for channel_id, state in self._state.channels.items():
             inner = state.inner if isinstance(state, Offline | Syncing) else state
-            if isinstance(inner, Negotiating) and inner.agreed is not None:
+            if isinstance(inner, Negotiating | Closing) and inner.agreed is not None and self._unspent(channel_id):
                 effects.append(BroadcastPackage((inner.agreed,), "CooperativeClose", None, channel_id))
+
+    def _unspent(self, channel_id: ChannelId) -> bool:
+        """No spend of the funding is in the chain, or a reorganisation took it out again."""
+        monitor = self._state.monitors.get(channel_id)
+        return monitor is None or monitor.funding_spend is None
 
     # --- inputs: commands
 
@@ -431,8 +442,7 @@ class Node:
         """Ends the turn: signs what is pending, makes one batch of all that changed, returns what may be done now."""
         effects: list[ShellEffect] = []
         if self.journal.can_accept_turn():
-            pending, self._peer_events = self._peer_events, []
-            self._handle(pending)
+            self._handle([])
             self._sign()
             writes = self._state.take_writes() + self.wallet.take_writes()
             made, self.core.effects = self.core.effects, []

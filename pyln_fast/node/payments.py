@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from pyln_fast.channel.actions import HtlcFulfilled
 from pyln_fast.channel.commands import AddHtlc, RemoveHtlc
-from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable, HtlcRefused
+from pyln_fast.channel.errors import APIMisuse
 from pyln_fast.channel.htlc import Failed, FailedMalformed, Fulfilled, Htlc, OutboundPaymentHtlc, Removal
 from pyln_fast.channel.limits import DustLimit, outbound_limit_msat
 from pyln_fast.channel.state import Normal
 from pyln_fast.config import IDEMPOTENCY_TIMEOUT_TICKS, MIN_FINAL_CLTV_EXPIRY_DELTA
-from pyln_fast.errors import DecodeError
+from pyln_fast.errors import DecodeError, LocalError
 from pyln_fast.events import (
     ClaimedHTLC,
     InitialSend,
@@ -282,7 +282,8 @@ class Payments:
         for route in routes:
             try:
                 self._offer(payment, route)
-            except (HtlcRefused, ChannelUnavailable) as error:
+            except (LocalError, ValueError) as error:
+                # A channel that cannot take it, or a hint that no onion can be made for: the next route may do.
                 why = str(error)
                 continue
             return None

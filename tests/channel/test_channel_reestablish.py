@@ -7,7 +7,7 @@ from pyln_fast.channel.actions import (
     SendMessage,
     UpdateMonitor,
 )
-from pyln_fast.channel.channel import EarlyMessage, execute, loaded, receive
+from pyln_fast.channel.channel import EarlyMessage, LateReestablish, execute, loaded, receive
 from pyln_fast.channel.commands import CloseChannel, ForceClose, PeerConnected, SignCommitment
 from pyln_fast.channel.state import (
     Closing,
@@ -320,12 +320,15 @@ def test_the_last_secret_must_be_ours() -> None:
     failed(pair.alice, replace(message, your_last_per_commitment_secret=Secret(bytes(32))))
 
 
-def test_reestablish_on_a_living_connection_fails_the_channel() -> None:
+def test_reestablish_on_a_living_connection_costs_the_connection_alone() -> None:
+    """The peer believes in another connection than we, which a race can do to honest ones."""
     pair = Pair().open()
     message, _ = reestablished(pair, pair.alice)
     pair.alice.receive(message)
-    pair.alice.receive(message)
-    assert isinstance(pair.alice.state, Closing)
+    before = pair.alice.state
+    with pytest.raises(LateReestablish):
+        pair.alice.receive(message)
+    assert pair.alice.state is before
 
 
 def test_a_message_before_reestablish_costs_the_connection() -> None:

@@ -4,14 +4,42 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from pyln_fast.channel import channel
-from pyln_fast.channel.state import Negotiating, Normal, Offline, Syncing
+from pyln_fast.channel.channel import LateReestablish
+from pyln_fast.channel.reestablish import channel_reestablish
+from pyln_fast.channel.state import Closing, Negotiating, Normal, Offline, Syncing, WaitForFundingConfirmed
+from pyln_fast.errors import Consequence
 from pyln_fast.events import ChannelClosed, LocallyInitiatedCooperativeClosure, PaymentFailed, PaymentSent
 from pyln_fast.node import htlcs
+from pyln_fast.node.channel_manager import TooManyChannels
 from pyln_fast.node.effects import BroadcastPackage, DisconnectPeer
-from pyln_fast.types import Monotonic, PaymentId, UnixTime
+from pyln_fast.node.payments import INVOICE_FEATURES
+from pyln_fast.payment.invoice import UnsignedInvoice, decode, sign
+from pyln_fast.payment.invoice_fields import RouteHintHop
+from pyln_fast.payment.outbound import Attempts
+from pyln_fast.peer.handlers import PeerConnected, PeerDisconnected
+from pyln_fast.sign.keys_manager import KeysManager
+from pyln_fast.types import (
+    BlockHeight,
+    Blocks,
+    ChannelId,
+    Monotonic,
+    Msat,
+    Network,
+    NodeId,
+    PaymentHash,
+    PaymentId,
+    PaymentSecret,
+    PublicKey,
+    Sat,
+    Secret,
+    ShortChannelId,
+    UnixTime,
+)
 from pyln_fast.wire.channel_msgs import ChannelReady
+from pyln_fast.wire.setup_msgs import Error, Init
 from tests.node.world import Host, World
 
 
@@ -126,3 +154,97 @@ def test_channel_ready_before_channel_reestablish_is_forgiven(world: World) -> N
     early = ChannelReady(state.data.channel_id, state.data.commitments.counterparty_next_point)
     transition = channel.receive(syncing, early, alice.node.core.context(bob.node.core.node_id))
     assert (transition.state, transition.actions) == (syncing, ())
+
+
+def test_a_hint_that_no_onion_can_be_made_for_costs_nothing_but_itself(world: World) -> None:
+    alice, bob, carol = (world.host(name) for name in ("alice", "bob", "carol"))
+    world.fund(alice)
+    world.fund(alice)
+    for peer in (bob, carol):
+        world.connect(alice, peer)
+        world.open(alice, peer)
+    hop = RouteHintHop(bob.node.core.node_id, ShortChannelId(123), Msat(0), 0, Blocks(40))
+    first = replace(hop, src_node_id=carol.node.core.node_id, cltv_expiry_delta=Blocks(10))
+    too_long = (first, *(replace(hop, cltv_expiry_delta=Blocks(10)) for _ in range(11)))
+    unsigned = UnsignedInvoice(
+        network=Network.REGTEST,
+        timestamp=UnixTime(world.chain.now()),
+        payment_hash=PaymentHash(bytes(32)),
+        payment_secret=PaymentSecret(bytes(32)),
+        amount_msat=Msat(1_000_000),
+        description="x",
+        min_final_cltv_expiry_delta=Blocks(50),
+        features=INVOICE_FEATURES,
+        payment_metadata=bytes(639),
+        route_hints=((hop,), too_long),
+    )
+    invoice = decode(sign(unsigned, KeysManager(Secret(bytes([7]) * 32), 1, 1)).text)
+    world.pay(alice, invoice, "x", Attempts(3))
+    assert [event.reason for event in alice.of(PaymentFailed)] == ["RetriesExhausted"]
+    assert [type(alice.channel(index)) for index in (0, 1)] == [Normal, Normal]
+
+
+def test_a_new_connection_that_overtakes_the_end_of_the_old_one_costs_nothing(world: World) -> None:
+    alice, bob = pair(world)
+    peer = alice.node.core.peers[bob.node.core.node_id]
+    world.connect(alice, bob)
+    assert alice.node.core.peers[bob.node.core.node_id].conn != peer.conn
+    late = PeerDisconnected(peer.conn, bob.node.core.node_id, "late")
+    alice.node._handle([late])
+    assert isinstance(alice.channel(), Normal)
+    newest = PeerConnected(
+        1000, bob.node.core.node_id, Init(b"", alice.node.core.peers[bob.node.core.node_id].features), False
+    )
+    alice.node._handle([newest])
+    assert isinstance(alice.channel(), Syncing)
+    assert alice.of(ChannelClosed) == []
+
+
+def test_channel_reestablish_that_is_not_due_costs_the_connection_alone(world: World) -> None:
+    alice, bob = pair(world)
+    state = alice.channel()
+    message = channel_reestablish(bob.channel().data, bob.node.core.context(alice.node.core.node_id))
+    with pytest.raises(LateReestablish) as raised:
+        channel.receive(state, message, alice.node.core.context(bob.node.core.node_id))
+    assert raised.value.consequence is Consequence.DISCONNECT
+
+
+def test_a_close_that_a_reorganisation_undoes_is_broadcast_again(world: World) -> None:
+    alice, bob = pair(world, push_msat=1_000_000_000)
+    channel_id = alice.channel().data.channel_id
+    alice.call(lambda node: node.channel_manager.close_channel(channel_id, bob.node.core.node_id))
+    world.mine(1)
+    assert isinstance(alice.channel(), Closing)
+    node = alice.node
+    node.blocks_disconnected(node.locator.back_to(BlockHeight(world.chain.height - 1)))
+    node.core.effects.clear()
+    node.rebroadcast()
+    kinds = [effect.kind for effect in node.core.effects if isinstance(effect, BroadcastPackage)]
+    assert kinds == ["CooperativeClose"]
+
+
+def test_strangers_with_fundings_that_never_come_have_a_limit_and_an_end(world: World) -> None:
+    alice, bob = world.host("alice"), world.host("bob")
+    world.fund(alice)
+    world.connect(alice, bob)
+    world.broadcast = lambda transactions: None  # type: ignore[method-assign]
+    alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+    core = bob.node.core
+    state = bob.channel()
+    assert isinstance(state, WaitForFundingConfirmed)
+    for index in range(1, 50):
+        stranger = NodeId(PublicKey(b"\x02" + index.to_bytes(32, "big")))
+        params = replace(state.data.params, counterparty_node_id=stranger)
+        core.state.channels[ChannelId(index.to_bytes(32, "big"))] = replace(
+            state, data=replace(state.data, params=params)
+        )
+    with pytest.raises(TooManyChannels):
+        bob.node.channel_manager._check_unfunded_limits(NodeId(PublicKey(b"\x03" * 33)))
+    core.state.roll_back()
+    # It fails the channel and goes away: two weeks later nothing of it is left.
+    bob.node._unit(lambda: core.receive(state.data.channel_id, Error(state.data.channel_id, b"x")))
+    assert isinstance(bob.channel(), Closing)
+    core.height = BlockHeight(core.height + 2017)
+    bob.node._unit(bob.node.channel_manager.best_block)
+    assert list(core.state.channels) == []
+    assert list(core.state.monitors) == []

@@ -23,6 +23,7 @@ from pyln_fast.channel.states.common import do_funding_spent, error_message, sav
 from pyln_fast.channel.states.live import do_remove_htlc, do_take_note_of_onion
 from pyln_fast.channel.states.wait_for_open_channel import do_nothing
 from pyln_fast.channel.transition import Context, Handlers, Transition
+from pyln_fast.config import FUNDING_CONF_DEADLINE_BLOCKS
 from pyln_fast.wire.channel_msgs import ChannelReestablish
 from pyln_fast.wire.setup_msgs import Error
 
@@ -59,6 +60,16 @@ def do_closing_confirmed(state: Closing, command: ClosingConfirmed, ctx: Context
     return stay(state)
 
 
+def do_new_block(state: Closing, command: NewBlock, ctx: Context) -> Transition[AnyState]:
+    """A funding that never came: the fundee forgets, failed or not (BOLT 2, channel_ready)."""
+    data = state.data
+    waited = ctx.block_height - data.funding.first_seen_height
+    never_funded = data.funding.height is None and state.spent_by_commitment is None
+    if never_funded and not data.params.holder_is_opener and waited > FUNDING_CONF_DEADLINE_BLOCKS:
+        return stay(state, ForgetChannel())
+    return stay(state)
+
+
 HANDLERS: Handlers = {
     ChannelReestablish: on_channel_reestablish,
     Error: on_error,
@@ -72,5 +83,5 @@ HANDLERS: Handlers = {
     FundingUnconfirmed: do_funding_unconfirmed,
     FundingSpentOnChain: do_funding_spent,
     ClosingConfirmed: do_closing_confirmed,
-    NewBlock: do_nothing,
+    NewBlock: do_new_block,
 }

@@ -191,7 +191,8 @@ def do_funding_spent(state: AnyState, command: FundingSpentOnChain, ctx: Context
     already_told = isinstance(inner, Negotiating) and inner.agreed is not None
     data, dropped = without_queued_additions(data, "ChannelClosed")
     error = "the funding output was spent by a commitment transaction" if command.is_commitment else None
-    closing = Closing(data, error, spent_by_commitment=command.is_commitment)
+    agreed = inner.agreed if isinstance(inner, Negotiating) else None
+    closing = Closing(data, error, spent_by_commitment=command.is_commitment, agreed=agreed)
     reason: AnyClosureReason = CommitmentTxConfirmed() if command.is_commitment else LegacyCooperativeClosure()
     events = () if already_told and not command.is_commitment else (closed_event(data, reason),)
     return saved(closing, *dropped, *events)
