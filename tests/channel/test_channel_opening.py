@@ -116,7 +116,7 @@ def test_a_feerate_that_would_not_confirm() -> None:
         {"chain_hash": bytes(32)},
         {"channel_type": None},
         {"channel_type": b""},
-        {"channel_type": b"\x40\x10\x00"},
+        {"channel_type": b"\x41\x10\x00"},
         {"channel_flags": 1},
         {"funding_pubkey": b"\x02" + b"\xff" * 32},
         {"first_per_commitment_point": b"\x04" + bytes(32)},
@@ -184,7 +184,7 @@ def answer() -> tuple[Pair, AcceptChannel]:
         ("max_accepted_htlcs", 483, 484),
         ("max_accepted_htlcs", 1, 0),
         ("channel_reserve_satoshis", 354, 353),
-        ("channel_reserve_satoshis", 9_899_999, 9_900_000),
+        ("channel_reserve_satoshis", 5_990_000, 9_900_000),
         ("htlc_minimum_msat", 9_900_000_000, 9_900_000_001),
     ],
 )
@@ -325,13 +325,8 @@ def test_the_alias_and_a_redundant_channel_ready() -> None:
     pair.alice.actions.clear()
     pair.alice.receive(message)
     assert pair.alice.actions == []
-    pair.alice.receive(
-        replace(
-            message,
-            short_channel_id=ShortChannelId(77),
-            second_per_commitment_point=data.commitments.counterparty_current_point,
-        )
-    )
+    other = data.commitments.counterparty_current_point
+    pair.alice.receive(replace(message, short_channel_id=ShortChannelId(77), second_per_commitment_point=other))
     assert pair.alice.state.data == replace(data, counterparty_alias=77)
 
 
