@@ -10,6 +10,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "ext" / "src"
@@ -46,6 +47,9 @@ def bindings() -> list[Extension]:
     missing = [name for name in BINDING_NAMES if not (BINDINGS / f"{name}.pyx").is_file()]
     if missing:
         raise SystemExit(f"setup.py: ext/cython/{missing[0]}.pyx is missing: this source tree is incomplete")
+    unnamed = sorted({path.stem for path in BINDINGS.glob("*.pyx")} - set(BINDING_NAMES))
+    if unnamed:
+        raise SystemExit(f"setup.py: ext/cython/{unnamed[0]}.pyx is not in BINDING_NAMES")
     shared = sorted(str(path.relative_to(ROOT)) for path in BINDINGS.glob("*.pxd"))
     return [
         Extension(
@@ -58,6 +62,15 @@ def bindings() -> list[Extension]:
         )
         for name in BINDING_NAMES
     ]
+
+
+class BuildPy(build_py):
+    """Starts a wheel from an empty directory: setuptools would pack whatever an earlier build left there."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
 
 
 class BuildExt(build_ext):
@@ -81,6 +94,8 @@ class BuildExt(build_ext):
     def build_extensions(self) -> None:
         self._package_dir = Path(self.get_ext_fullpath(f"{PACKAGE}._core")).parent
         self._package_dir.mkdir(parents=True, exist_ok=True)
+        # A Python that was built with a path of its own writes it into what it links; no wheel may depend on that.
+        self.compiler.linker_so = [word for word in self.compiler.linker_so if not word.startswith("-Wl,-rpath")]
         self._build_library()
         for extension in self.extensions:
             extension.library_dirs = [str(self._package_dir)]
@@ -108,7 +123,9 @@ class BuildExt(build_ext):
                     extra_postargs=C_FLAGS + extra,
                 )
             objects.append(str(target))
-        self.compiler.link_shared_object(objects, str(library), extra_postargs=["-Wl,-soname," + LIBRARY])
+        # A C file that an sdist forgot fails here, not at import.
+        flags = ["-Wl,-soname," + LIBRARY, "-Wl,-z,defs"]
+        self.compiler.link_shared_object(objects, str(library), extra_postargs=flags)
         include = self._package_dir / "include"
         include.mkdir(exist_ok=True)
         shutil.copy2(ROOT / "ext" / "include" / "lnfast.h", include / "lnfast.h")
@@ -125,4 +142,4 @@ class BuildExt(build_ext):
         return [*super().get_outputs(), str(directory / LIBRARY), str(directory / "include" / "lnfast.h")]
 
 
-setup(ext_modules=bindings(), cmdclass={"build_ext": BuildExt})
+setup(ext_modules=bindings(), cmdclass={"build_py": BuildPy, "build_ext": BuildExt})
