@@ -1,43 +1,60 @@
-# Each target does its own set-up in .venv and passes ARGS on.
+# Each target does its own set-up in .venv and passes ARGS on: make test ARGS="tests/wire -x"
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 NATIVE := $(wildcard ext/src/*.c ext/src/*.h ext/include/*.h ext/cython/*.pyx ext/cython/*.pxd) setup.py
+ARGS ?=
 
-.PHONY: demo test lint bench sanitize ctime clean
+.PHONY: help demo test lint format bench sanitize ctime fuzz package clean
 
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+# The dependencies where pyproject.toml changed, else only what is compiled.
 $(STAMP): pyproject.toml $(NATIVE)
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "pyln_fast needs Python 3.11 or newer, this is " + sys.version.split()[0])'
-	@command -v $${CC:-cc} >/dev/null || { echo "pyln_fast needs a C compiler (apt-get install gcc)"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
-	touch $(STAMP)
+	@command -v $(PYTHON) >/dev/null || { echo "pyln_fast needs Python 3.11 or newer, and there is no $(PYTHON) (apt-get install python3-venv python3-dev)"; exit 1; }
+	@$(PYTHON) ext/prerequisites.py
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo "setting up $(VENV)"
+	@$(if $(filter pyproject.toml,$?),$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]',$(BIN)/python setup.py -q build_ext --inplace)
+	@touch $@
 
-# The main job on the embedded regtest chain: open, pay, forward, crash, restart, close.
-demo: $(STAMP)
-	$(BIN)/pyln-fast demo $(ARGS)
+demo: $(STAMP) ## the main job on a regtest chain: open, pay, forward, crash, restart, close (ARGS="--json FILE")
+	@$(BIN)/pyln-fast demo $(ARGS)
 
-test: $(STAMP)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+test: $(STAMP) ## every test, on all cores
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
-lint: $(STAMP)
+lint: $(STAMP) ## ruff, clang-format and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror ext/src/*.[ch] ext/include/*.h ext/tests/*.[ch]
+	$(BIN)/mypy $(ARGS)
 
-bench: $(STAMP)
-	$(BIN)/python -m pytest benchmarks $(ARGS)
+format: $(STAMP) ## the layout that make lint asks for
+	$(BIN)/ruff check -q --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i ext/src/*.[ch] ext/include/*.h ext/tests/*.[ch]
 
-# liblnfast under ASan and UBSan: its tests in C, then the tests in Python that call it.
-sanitize: $(STAMP)
-	$(MAKE) -s -C ext/tests warnings all
-	$(MAKE) -s -C ext/tests python PYTHON=$(abspath $(BIN)/python) ARGS="$(ARGS)"
+bench: $(STAMP) ## the benchmarks and their table (ARGS="--json FILE")
+	@$(BIN)/python -m pytest benchmarks $(ARGS)
 
-# Does liblnfast's time depend on a secret? Needs valgrind, and gets it where it may.
-ctime:
-	@command -v valgrind >/dev/null || { apt-get -qq update && apt-get -qq install -y valgrind; } || { echo "make ctime needs valgrind (apt-get install valgrind)"; exit 1; }
-	$(MAKE) -s -C ext/tests ctime
+sanitize: $(STAMP) ## the C core under ASan and UBSan: its tests in C, then those in Python that call it
+	@$(MAKE) -s -C ext/tests warnings all
+	@$(MAKE) -s -C ext/tests python PYTHON=$(abspath $(BIN)/python) ARGS="$(ARGS)"
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info pyln_fast/_ext/*.so pyln_fast/_ext/include ext/cython/*.c ext/tests/build .pytest_cache .mypy_cache .ruff_cache
+ctime: ## does the C core's time depend on a secret? (needs valgrind)
+	@command -v valgrind >/dev/null || { echo "make ctime needs valgrind (apt-get install valgrind)"; exit 1; }
+	@$(MAKE) -s -C ext/tests ctime
+
+fuzz: ## the C parsers under libFuzzer (needs clang; ARGS="FUZZ_SECONDS=600")
+	@command -v clang >/dev/null || { echo "make fuzz needs clang (apt-get install clang)"; exit 1; }
+	@$(MAKE) -s -C ext/tests fuzz $(ARGS)
+
+package: $(STAMP) ## sdist, wheel and each way to install them, in fresh environments
+	@$(BIN)/python -m pytest tests/package $(ARGS)
+
+clean: ## remove all that was built
+	rm -rf $(VENV) build dist *.egg-info pyln_fast/_ext/*.so pyln_fast/_ext/include ext/cython/*.c ext/tests/build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
