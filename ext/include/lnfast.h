@@ -24,10 +24,18 @@ extern "C" {
 /* ---- secp: the host's libsecp256k1 ------------------------------------------------------------------------------ */
 
 /* Same layout as libsecp256k1's opaque types. */
-typedef struct { unsigned char data[64]; } lnf_secp_pubkey;
-typedef struct { unsigned char data[64]; } lnf_secp_signature;
-typedef struct { unsigned char data[65]; } lnf_secp_recoverable_signature;
-typedef struct { unsigned char data[64]; } lnf_secp_xonly_pubkey;
+typedef struct {
+    unsigned char data[64];
+} lnf_secp_pubkey;
+typedef struct {
+    unsigned char data[64];
+} lnf_secp_signature;
+typedef struct {
+    unsigned char data[65];
+} lnf_secp_recoverable_signature;
+typedef struct {
+    unsigned char data[64];
+} lnf_secp_xonly_pubkey;
 
 typedef void (*lnf_secp_callback)(const char *message, void *data);
 
@@ -39,8 +47,8 @@ typedef struct {
     void (*context_set_illegal_callback)(void *ctx, lnf_secp_callback fun, const void *data);
     void (*context_set_error_callback)(void *ctx, lnf_secp_callback fun, const void *data);
     int (*ec_pubkey_parse)(const void *ctx, lnf_secp_pubkey *pubkey, const unsigned char *input, size_t input_len);
-    int (*ec_pubkey_serialize)(const void *ctx, unsigned char *output, size_t *output_len, const lnf_secp_pubkey *pubkey,
-                               unsigned int flags);
+    int (*ec_pubkey_serialize)(const void *ctx, unsigned char *output, size_t *output_len,
+                               const lnf_secp_pubkey *pubkey, unsigned int flags);
     int (*ec_seckey_verify)(const void *ctx, const unsigned char *seckey32);
     int (*ec_pubkey_create)(const void *ctx, lnf_secp_pubkey *pubkey, const unsigned char *seckey32);
     int (*ec_pubkey_negate)(const void *ctx, lnf_secp_pubkey *pubkey);
@@ -52,14 +60,15 @@ typedef struct {
     int (*ec_pubkey_combine)(const void *ctx, lnf_secp_pubkey *out, const lnf_secp_pubkey *const *ins, size_t n);
     int (*ecdh)(const void *ctx, unsigned char *output32, const lnf_secp_pubkey *pubkey, const unsigned char *seckey32,
                 void *hash_function, void *data);
-    int (*ecdsa_sign)(const void *ctx, lnf_secp_signature *sig, const unsigned char *msg32, const unsigned char *seckey32,
-                      void *nonce_function, const void *ndata);
+    int (*ecdsa_sign)(const void *ctx, lnf_secp_signature *sig, const unsigned char *msg32,
+                      const unsigned char *seckey32, void *nonce_function, const void *ndata);
     int (*ecdsa_verify)(const void *ctx, const lnf_secp_signature *sig, const unsigned char *msg32,
                         const lnf_secp_pubkey *pubkey);
     int (*ecdsa_signature_parse_compact)(const void *ctx, lnf_secp_signature *sig, const unsigned char *input64);
     int (*ecdsa_signature_serialize_compact)(const void *ctx, unsigned char *output64, const lnf_secp_signature *sig);
     int (*ecdsa_signature_parse_der)(const void *ctx, lnf_secp_signature *sig, const unsigned char *input, size_t len);
-    int (*ecdsa_signature_serialize_der)(const void *ctx, unsigned char *output, size_t *len, const lnf_secp_signature *sig);
+    int (*ecdsa_signature_serialize_der)(const void *ctx, unsigned char *output, size_t *len,
+                                         const lnf_secp_signature *sig);
     int (*ecdsa_signature_normalize)(const void *ctx, lnf_secp_signature *out, const lnf_secp_signature *in);
     int (*ecdsa_sign_recoverable)(const void *ctx, lnf_secp_recoverable_signature *sig, const unsigned char *msg32,
                                   const unsigned char *seckey32, void *nonce_function, const void *ndata);
@@ -119,11 +128,11 @@ LNF_API void lnf_hkdf_sha256(unsigned char *out64, const unsigned char *salt, si
 LNF_API void lnf_chacha20_xor(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *key32,
                               const unsigned char *nonce12, uint32_t counter);
 /* RFC 8439 AEAD. out has len + 16 bytes; in may be out. */
-LNF_API void lnf_aead_encrypt(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *ad, size_t ad_len,
-                              const unsigned char *key32, const unsigned char *nonce12);
+LNF_API void lnf_aead_encrypt(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *ad,
+                              size_t ad_len, const unsigned char *key32, const unsigned char *nonce12);
 /* in has len + 16 bytes, out has len. Returns 0 (and zeroes out) if the tag does not match. */
-LNF_API int lnf_aead_decrypt(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *ad, size_t ad_len,
-                             const unsigned char *key32, const unsigned char *nonce12);
+LNF_API int lnf_aead_decrypt(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *ad,
+                             size_t ad_len, const unsigned char *key32, const unsigned char *nonce12);
 
 /* ---- noise: BOLT 8 ---------------------------------------------------------------------------------------------- */
 
@@ -234,9 +243,9 @@ typedef struct {
     size_t payload_offset, payload_len;
     int is_final;
     lnf_onion_error error;
-    unsigned char shared_secret32[32];    /* if OK or BAD_PAYLOAD: for failures */
-    unsigned char path_secret32[32];      /* ECDH of path_key and our key: opens encrypted_recipient_data */
-    unsigned char sha256_of_onion32[32];  /* if not OK: for update_fail_malformed_htlc */
+    unsigned char shared_secret32[32];   /* if OK or BAD_PAYLOAD: for failures */
+    unsigned char path_secret32[32];     /* ECDH of path_key and our key: opens encrypted_recipient_data */
+    unsigned char sha256_of_onion32[32]; /* if not OK: for update_fail_malformed_htlc */
 } lnf_onion_peeled;
 
 /* Returns 1 if error is LNF_ONION_OK, else 0: unwrapped and next_packet then hold nothing of use. */
@@ -254,8 +263,9 @@ LNF_API void lnf_failure_packet_create(unsigned char *packet, const unsigned cha
 LNF_API void lnf_failure_packet_wrap(unsigned char *packet, size_t packet_len, const unsigned char *shared_secret32);
 /* The origin: finds the hop (counted from 0) that made the packet, and its message; a message whose length is malformed
  * is empty. Takes the same time for every hop. message has room for 2 * packet_len bytes. Returns 0 if no hop made it. */
-LNF_API int lnf_failure_packet_unwrap(unsigned char *message, size_t *message_len, size_t *hop, const unsigned char *packet,
-                                      size_t packet_len, const unsigned char *shared_secrets, size_t n_hops);
+LNF_API int lnf_failure_packet_unwrap(unsigned char *message, size_t *message_len, size_t *hop,
+                                      const unsigned char *packet, size_t packet_len,
+                                      const unsigned char *shared_secrets, size_t n_hops);
 
 /* ---- keys: BOLT 3 key derivation, shachain ---------------------------------------------------------------------- */
 
@@ -299,7 +309,8 @@ LNF_API int lnf_derive_revocation_private_key(unsigned char *out32, const unsign
 LNF_API void lnf_per_commitment_secret(unsigned char *out32, const unsigned char *seed32, uint64_t index);
 /* BOLT 3, Efficient Per-commitment Secret Storage: the secret of index out of that of from_index. Returns 0 if index is
  * not below from_index's prefix (from_index with its trailing zero bits cut off). */
-LNF_API int lnf_shachain_derive(unsigned char *out32, const unsigned char *secret32, uint64_t from_index, uint64_t index);
+LNF_API int lnf_shachain_derive(unsigned char *out32, const unsigned char *secret32, uint64_t from_index,
+                                uint64_t index);
 
 /* ---- script: templates of BOLT 3 -------------------------------------------------------------------------------- */
 
@@ -310,17 +321,21 @@ LNF_API void lnf_hash160(unsigned char *out20, const unsigned char *data, size_t
 #define LNF_SCRIPT_MAX 144 /* no script of these templates is longer */
 
 /* Witness scripts. Points are not checked. Those without a fixed length return theirs. */
-LNF_API void lnf_script_funding(unsigned char *out71, const unsigned char *funding_a33, const unsigned char *funding_b33);
+LNF_API void lnf_script_funding(unsigned char *out71, const unsigned char *funding_a33,
+                                const unsigned char *funding_b33);
 LNF_API size_t lnf_script_to_local(unsigned char *out, const unsigned char *revocation33, uint32_t to_self_delay,
                                    const unsigned char *delayed33);
 /* With option_anchors; without it, to_remote is P2WPKH. */
 LNF_API void lnf_script_to_remote(unsigned char *out37, const unsigned char *payment33);
 LNF_API void lnf_script_anchor(unsigned char *out40, const unsigned char *funding33);
-LNF_API size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
-                                       const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32, int anchors);
-LNF_API size_t lnf_script_received_htlc(unsigned char *out, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
-                                        const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32,
-                                        uint32_t cltv_expiry, int anchors);
+LNF_API size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocation33,
+                                       const unsigned char *broadcaster_htlc33,
+                                       const unsigned char *countersignatory_htlc33,
+                                       const unsigned char *payment_hash32, int anchors);
+LNF_API size_t lnf_script_received_htlc(unsigned char *out, const unsigned char *revocation33,
+                                        const unsigned char *broadcaster_htlc33,
+                                        const unsigned char *countersignatory_htlc33,
+                                        const unsigned char *payment_hash32, uint32_t cltv_expiry, int anchors);
 
 /* Scripts of outputs, version 0. */
 LNF_API void lnf_script_p2wsh(unsigned char *out34, const unsigned char *script, size_t len);
@@ -375,13 +390,14 @@ LNF_API void lnf_tx_wtxid(unsigned char *out32, const lnf_tx *tx);
 #define LNF_SIGHASH_ANYONECANPAY 0x80
 
 /* BIP 143. script_code is without its length. Returns 0 if there is no such input. */
-LNF_API int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index, const unsigned char *script_code,
-                                  size_t script_len, uint64_t value_sat, uint32_t type);
+LNF_API int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index,
+                                  const unsigned char *script_code, size_t script_len, uint64_t value_sat,
+                                  uint32_t type);
 
 /* ---- commitment: build, sign and verify ------------------------------------------------------------------------- */
 
-#define LNF_COMMITMENT_HTLCS_MAX 966    /* BOLT 2: 483 in each direction */
-#define LNF_COMMITMENT_OTHER_OUTPUTS 4  /* to_local, to_remote and two anchors */
+#define LNF_COMMITMENT_HTLCS_MAX 966   /* BOLT 2: 483 in each direction */
+#define LNF_COMMITMENT_OTHER_OUTPUTS 4 /* to_local, to_remote and two anchors */
 #define LNF_COMMITMENT_RAW_MAX(htlcs) (54 + 43 * ((htlcs) + LNF_COMMITMENT_OTHER_OUTPUTS))
 
 /* What all commitments of one party (the broadcaster) share, its points parsed. Made once by lnf_commitment_side_init. */
@@ -405,7 +421,7 @@ typedef struct {
 } lnf_commitment_htlc;
 
 typedef struct {
-    uint64_t number; /* counts up from 0, below 2^48 */
+    uint64_t number;                                        /* counts up from 0, below 2^48 */
     uint64_t to_broadcaster_msat, to_countersignatory_msat; /* before fee and anchors */
     const unsigned char *per_commitment_point33;
     const lnf_commitment_htlc *htlcs;
@@ -435,10 +451,10 @@ typedef struct {
 
 typedef enum {
     LNF_FAULT_NONE,
-    LNF_FAULT_BALANCE,              /* the amounts do not add up to the channel's value */
-    LNF_FAULT_POINT,                /* the per-commitment point is not on the curve, or no key can be derived from it */
-    LNF_FAULT_OVERSPENT,            /* the opener's balance does not even reach for the anchors */
-    LNF_FAULT_KEY,                  /* a private key is out of range */
+    LNF_FAULT_BALANCE,   /* the amounts do not add up to the channel's value */
+    LNF_FAULT_POINT,     /* the per-commitment point is not on the curve, or no key can be derived from it */
+    LNF_FAULT_OVERSPENT, /* the opener's balance does not even reach for the anchors */
+    LNF_FAULT_KEY,       /* a private key is out of range */
     LNF_FAULT_SIGNATURE,
     LNF_FAULT_HTLC_SIGNATURE_COUNT, /* fault_index: how many there must be */
     LNF_FAULT_HTLC_SIGNATURE        /* fault_index: which, in the order of the outputs */
@@ -466,10 +482,11 @@ typedef struct {
 
 /* The points are funding, revocation, payment, delayed payment and htlc, as open_channel has them. dust_limit_sat and
  * to_self_delay are the broadcaster's. Returns 0 if a point is not on the curve. */
-LNF_API int lnf_commitment_side_init(lnf_commitment_side *side, const unsigned char *funding_txid32, uint32_t funding_vout,
-                                     uint64_t channel_value_sat, const unsigned char *broadcaster_points165,
-                                     const unsigned char *countersignatory_points165, uint64_t dust_limit_sat, uint32_t to_self_delay,
-                                     int broadcaster_is_opener, int anchors);
+LNF_API int lnf_commitment_side_init(lnf_commitment_side *side, const unsigned char *funding_txid32,
+                                     uint32_t funding_vout, uint64_t channel_value_sat,
+                                     const unsigned char *broadcaster_points165,
+                                     const unsigned char *countersignatory_points165, uint64_t dust_limit_sat,
+                                     uint32_t to_self_delay, int broadcaster_is_opener, int anchors);
 
 /* Derives all four keys. */
 LNF_API int lnf_commitment_derive_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side,
@@ -480,26 +497,31 @@ LNF_API uint64_t lnf_commitment_fee_sat(uint32_t feerate_per_kw, size_t untrimme
 LNF_API uint64_t lnf_htlc_tx_fee_sat(uint32_t feerate_per_kw, int offered, int anchors);
 
 /* Each returns 0 with built->fault, and everything else in built zero (except the two pointers). */
-LNF_API int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment);
+LNF_API int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side *side,
+                                 const lnf_commitment *commitment);
 /* Verifies the countersignatory's signatures, the HTLCs' in the order of the outputs. */
-LNF_API int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment,
-                                  const unsigned char *signature64, const unsigned char *htlc_signatures64,
-                                  size_t htlc_signature_count);
+LNF_API int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side *side,
+                                  const lnf_commitment *commitment, const unsigned char *signature64,
+                                  const unsigned char *htlc_signatures64, size_t htlc_signature_count);
 /* Signs as the countersignatory; its HTLC key is derived from htlc_base_key32. htlc_signatures64 has room for
  * 64 * htlc_count bytes; built->htlc_count of them are made. The signatures are not verified again. */
-LNF_API int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64, unsigned char *htlc_signatures64,
-                                const lnf_commitment_side *side, const lnf_commitment *commitment,
-                                const unsigned char *funding_key32, const unsigned char *htlc_base_key32);
+LNF_API int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64,
+                                unsigned char *htlc_signatures64, const lnf_commitment_side *side,
+                                const lnf_commitment *commitment, const unsigned char *funding_key32,
+                                const unsigned char *htlc_base_key32);
 /* The broadcaster's own signature of the commitment transaction. */
-LNF_API int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64, const lnf_commitment_side *side,
-                                            const lnf_commitment *commitment, const unsigned char *funding_key32);
+LNF_API int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64,
+                                            const lnf_commitment_side *side, const lnf_commitment *commitment,
+                                            const unsigned char *funding_key32);
 /* Nothing but `count` signatures of 32-byte messages by one key, and their verification: what the functions above are measured
  * against. messages and signatures lie one behind another. */
-LNF_API int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32, const unsigned char *key32);
+LNF_API int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32,
+                              const unsigned char *key32);
 LNF_API int lnf_raw_verify_loop(size_t count, const unsigned char *signatures64, const unsigned char *messages32,
                                 const unsigned char *point33);
 /* What both parties sign (SIGHASH_ALL) of a commitment that was built. */
-LNF_API void lnf_commitment_sighash(unsigned char *out32, const lnf_built_commitment *built, const lnf_commitment_side *side);
+LNF_API void lnf_commitment_sighash(unsigned char *out32, const lnf_built_commitment *built,
+                                    const lnf_commitment_side *side);
 
 /* ---- watchset and block: what a block holds of what we watch ---------------------------------------------------- */
 

@@ -48,8 +48,7 @@ typedef struct {
 } layout;
 
 /* The CompactSize at *at, or 0: missing bytes, or more bytes than the number needs. */
-static inline int compact_size(uint64_t *value, const unsigned char **at, const unsigned char *end)
-{
+static inline int compact_size(uint64_t *value, const unsigned char **at, const unsigned char *end) {
     const unsigned char *p = *at;
     if (p >= end) return 0;
     uint8_t first = *p++;
@@ -69,8 +68,7 @@ static inline int compact_size(uint64_t *value, const unsigned char **at, const 
 }
 
 /* A CompactSize and as many bytes, with `after` more behind them. */
-static inline int skip_bytes(uint64_t *len, const unsigned char **at, const unsigned char *end, size_t after)
-{
+static inline int skip_bytes(uint64_t *len, const unsigned char **at, const unsigned char *end, size_t after) {
     if (!compact_size(len, at, end)) return 0;
     size_t left = (size_t)(end - *at);
     if (*len > left || left - *len < after) return 0;
@@ -80,16 +78,15 @@ static inline int skip_bytes(uint64_t *len, const unsigned char **at, const unsi
 
 static void resolve(walk *w, const lookup *item);
 
-static inline void ask_ahead(walk *w, const unsigned char *at)
-{
+static inline void ask_ahead(walk *w, const unsigned char *at) {
     while (w->asked < at + AHEAD && w->asked < w->end) {
         __builtin_prefetch(w->asked);
         w->asked += CACHE_LINE;
     }
 }
 
-static inline void look_up(walk *w, int is_script, uint64_t hash, const unsigned char *key, size_t len, uint64_t index)
-{
+static inline void look_up(walk *w, int is_script, uint64_t hash, const unsigned char *key, size_t len,
+                           uint64_t index) {
     if (w->head - w->tail == LAG) resolve(w, &w->queue[w->tail++ % LAG]);
     watch_prefetch(w->set, hash);
     w->queue[w->head++ % LAG] = (lookup){.hash = hash,
@@ -101,14 +98,12 @@ static inline void look_up(walk *w, int is_script, uint64_t hash, const unsigned
                                          .is_script = is_script};
 }
 
-static inline void look_up_script(walk *w, const unsigned char *script, size_t len, uint64_t index)
-{
+static inline void look_up_script(walk *w, const unsigned char *script, size_t len, uint64_t index) {
     if (len == 0 || len > LNF_MAX_SCRIPT || (len > INLINE_LEN && w->set->long_scripts == 0)) return;
     look_up(w, 1, watch_hash_script(w->set, script, len), script, len, index);
 }
 
-static inline int parse_inputs(const unsigned char **at, const unsigned char *end, uint64_t count, walk *w)
-{
+static inline int parse_inputs(const unsigned char **at, const unsigned char *end, uint64_t count, walk *w) {
     const unsigned char *p = *at;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t len;
@@ -124,8 +119,7 @@ static inline int parse_inputs(const unsigned char **at, const unsigned char *en
     return 1;
 }
 
-static inline int parse_outputs(const unsigned char **at, const unsigned char *end, uint64_t count, walk *w)
-{
+static inline int parse_outputs(const unsigned char **at, const unsigned char *end, uint64_t count, walk *w) {
     const unsigned char *p = *at;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t len;
@@ -141,8 +135,7 @@ static inline int parse_outputs(const unsigned char **at, const unsigned char *e
     return 1;
 }
 
-static inline int parse_witnesses(const unsigned char **at, const unsigned char *end, uint64_t n_inputs)
-{
+static inline int parse_witnesses(const unsigned char **at, const unsigned char *end, uint64_t n_inputs) {
     const unsigned char *p = *at;
     uint64_t any = 0;
     for (uint64_t i = 0; i < n_inputs; i++) {
@@ -158,8 +151,7 @@ static inline int parse_witnesses(const unsigned char **at, const unsigned char 
 
 /* Parses the transaction at p; with a walk, looks up its inputs and outputs. Inlined into each caller. */
 static inline __attribute__((always_inline)) int parse_tx(layout *tx, const unsigned char *p, const unsigned char *end,
-                                                          walk *w)
-{
+                                                          walk *w) {
     if ((size_t)(end - p) < MIN_TX) return 0;
     tx->start = p;
     tx->witness = NULL;
@@ -188,8 +180,7 @@ static inline __attribute__((always_inline)) int parse_tx(layout *tx, const unsi
     return 1;
 }
 
-static void layout_txid(unsigned char *txid32, const layout *tx)
-{
+static void layout_txid(unsigned char *txid32, const layout *tx) {
     if (!tx->witness) {
         lnf_sha256d(txid32, tx->start, (size_t)(tx->end - tx->start));
         return;
@@ -203,8 +194,7 @@ static void layout_txid(unsigned char *txid32, const layout *tx)
     lnf_sha256(txid32, txid32, 32);
 }
 
-static void join(walk *w, const unsigned char *txid32, uint32_t index)
-{
+static void join(walk *w, const unsigned char *txid32, uint32_t index) {
     unsigned char outpoint36[OUTPOINT_LEN];
     memcpy(outpoint36, txid32, 32);
     for (int i = 0; i < 4; i++) outpoint36[32 + i] = (unsigned char)(index >> 8 * i);
@@ -214,8 +204,7 @@ static void join(walk *w, const unsigned char *txid32, uint32_t index)
 
 /* Gives the hits of the open transaction their txid and length, and watches what they created. The transaction is
  * parsed a second time: hits are rare, and the walk then keeps nothing about the transactions without one. */
-static void close_tx(walk *w)
-{
+static void close_tx(walk *w) {
     layout tx;
     unsigned char txid32[32];
     if (!w->open) return;
@@ -242,8 +231,7 @@ static void close_tx(walk *w)
     }
 }
 
-static void record(walk *w, const lookup *item, uint32_t kind)
-{
+static void record(walk *w, const lookup *item, uint32_t kind) {
     if (!w->open) {
         w->open = 1;
         w->open_tx_index = item->tx_index;
@@ -264,8 +252,7 @@ static void record(walk *w, const lookup *item, uint32_t kind)
 }
 
 /* Some entry may have this hash, or an earlier transaction of the block has hit. */
-static __attribute__((noinline)) void resolve_slowly(walk *w, const lookup *item)
-{
+static __attribute__((noinline)) void resolve_slowly(walk *w, const lookup *item) {
     const unsigned char *key = w->block + item->key_offset;
     if (w->open && w->open_tx_index != item->tx_index) close_tx(w);
     if (watch_find(w->set, item->hash, item->is_script, key, item->key_len))
@@ -274,15 +261,13 @@ static __attribute__((noinline)) void resolve_slowly(walk *w, const lookup *item
         record(w, item, LNF_HIT_JOINED);
 }
 
-static inline void resolve(walk *w, const lookup *item)
-{
+static inline void resolve(walk *w, const lookup *item) {
     if (w->open || watch_maybe(w->set, item->hash) || (w->joined && watch_maybe(w->joined, item->hash)))
         resolve_slowly(w, item);
 }
 
 /* The walk itself. 0 if the bytes are not one block. */
-static int walk_block(walk *w, size_t block_len)
-{
+static int walk_block(walk *w, size_t block_len) {
     const unsigned char *p = w->block + HEADER_LEN;
     uint64_t n_txs;
     if (block_len < HEADER_LEN + 1 || block_len > LNF_MAX_BLOCK) return 0;
@@ -302,8 +287,7 @@ static int walk_block(walk *w, size_t block_len)
 }
 
 int lnf_block_scan(unsigned char *hash32, lnf_block_hit *hits, size_t *n_hits, size_t max_hits, const lnf_watchset *set,
-                   const unsigned char *block, size_t block_len)
-{
+                   const unsigned char *block, size_t block_len) {
     walk w;
     memset(&w, 0, offsetof(walk, queue));
     w.set = set;
@@ -327,8 +311,7 @@ int lnf_block_scan(unsigned char *hash32, lnf_block_hit *hits, size_t *n_hits, s
 /* ---- the header ------------------------------------------------------------------------------------------------- */
 
 /* The number that the compact form stands for, little endian. 0 if it is negative, zero or over 256 bits. */
-static int expand_target(unsigned char *target32, uint32_t bits)
-{
+static int expand_target(unsigned char *target32, uint32_t bits) {
     uint32_t size = bits >> 24, mantissa = bits & 0x7fffff;
     memset(target32, 0, 32);
     if (mantissa == 0 || bits & 0x800000) return 0;
@@ -343,18 +326,17 @@ static int expand_target(unsigned char *target32, uint32_t bits)
 }
 
 /* Little endian numbers: a <= b. */
-static int at_most(const unsigned char *a32, const unsigned char *b32)
-{
+static int at_most(const unsigned char *a32, const unsigned char *b32) {
     for (int i = 31; i >= 0; i--)
         if (a32[i] != b32[i]) return a32[i] < b32[i];
     return 1;
 }
 
 int lnf_block_check_header(unsigned char *hash32, const unsigned char *header80, const unsigned char *prev32,
-                           uint32_t limit_bits)
-{
+                           uint32_t limit_bits) {
     unsigned char target32[32], limit32[32];
-    uint32_t bits = header80[72] | (uint32_t)header80[73] << 8 | (uint32_t)header80[74] << 16 | (uint32_t)header80[75] << 24;
+    uint32_t bits =
+        header80[72] | (uint32_t)header80[73] << 8 | (uint32_t)header80[74] << 16 | (uint32_t)header80[75] << 24;
     lnf_sha256d(hash32, header80, HEADER_LEN);
     if (prev32 && memcmp(header80 + 4, prev32, 32) != 0) return 0;
     if (!expand_target(target32, bits) || !expand_target(limit32, limit_bits)) return 0;
@@ -368,8 +350,7 @@ typedef struct {
     int repeated;
 } merkle;
 
-static void merkle_pair(merkle *tree, unsigned char *out32, const unsigned char *left32, const unsigned char *right32)
-{
+static void merkle_pair(merkle *tree, unsigned char *out32, const unsigned char *left32, const unsigned char *right32) {
     unsigned char pair[64];
     memcpy(pair, left32, 32);
     memcpy(pair + 32, right32, 32);
@@ -377,8 +358,7 @@ static void merkle_pair(merkle *tree, unsigned char *out32, const unsigned char 
     lnf_sha256d(out32, pair, 64);
 }
 
-static void merkle_add(merkle *tree, const unsigned char *hash32)
-{
+static void merkle_add(merkle *tree, const unsigned char *hash32) {
     unsigned char node[32];
     int level = 0;
     memcpy(node, hash32, 32);
@@ -387,8 +367,7 @@ static void merkle_add(merkle *tree, const unsigned char *hash32)
     tree->count++;
 }
 
-static void merkle_finish(unsigned char *root32, merkle *tree)
-{
+static void merkle_finish(unsigned char *root32, merkle *tree) {
     int level = 0;
     while (!(tree->count >> level & 1)) level++;
     memcpy(root32, tree->root[level], 32);
@@ -400,8 +379,7 @@ static void merkle_finish(unsigned char *root32, merkle *tree)
     }
 }
 
-int lnf_block_check_merkle_root(const unsigned char *block, size_t block_len)
-{
+int lnf_block_check_merkle_root(const unsigned char *block, size_t block_len) {
     const unsigned char *p = block + HEADER_LEN, *end = block + block_len;
     merkle tree;
     uint64_t n_txs;

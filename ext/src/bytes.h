@@ -32,7 +32,9 @@ static inline void lnf_store_le32(unsigned char *p, uint32_t v) {
     p[3] = (unsigned char)(v >> 24);
 }
 
-static inline uint64_t lnf_load_le64(const unsigned char *p) { return (uint64_t)lnf_load_le32(p + 4) << 32 | lnf_load_le32(p); }
+static inline uint64_t lnf_load_le64(const unsigned char *p) {
+    return (uint64_t)lnf_load_le32(p + 4) << 32 | lnf_load_le32(p);
+}
 
 static inline void lnf_store_le64(unsigned char *p, uint64_t v) {
     lnf_store_le32(p, (uint32_t)v);

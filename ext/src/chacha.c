@@ -20,7 +20,8 @@ static inline uint32_t rotl(uint32_t x, int n) { return x << n | x >> (32 - n); 
         b = rotl(b ^ c, 7);       \
     } while (0)
 
-void lnf_chacha20_state(uint32_t state[16], const unsigned char *key32, const unsigned char *nonce12, uint32_t counter) {
+void lnf_chacha20_state(uint32_t state[16], const unsigned char *key32, const unsigned char *nonce12,
+                        uint32_t counter) {
     state[0] = 0x61707865;
     state[1] = 0x3320646e;
     state[2] = 0x79622d32;
@@ -128,8 +129,8 @@ static void xor_stream(unsigned char *out, const unsigned char *in, size_t len, 
     }
 }
 
-void lnf_chacha20_xor(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *key32, const unsigned char *nonce12,
-                      uint32_t counter) {
+void lnf_chacha20_xor(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *key32,
+                      const unsigned char *nonce12, uint32_t counter) {
     uint32_t state[16];
     lnf_chacha20_state(state, key32, nonce12, counter);
     xor_stream(out, in, len, state);
@@ -139,8 +140,8 @@ void lnf_chacha20_xor(unsigned char *out, const unsigned char *in, size_t len, c
 /* ---- AEAD ------------------------------------------------------------------------------------------------------- */
 
 /* RFC 8439, 2.8: the tag over the associated data, the ciphertext and both lengths, under the first block's key. */
-static void make_tag(unsigned char *tag16, const unsigned char *cipher, size_t len, const unsigned char *ad, size_t ad_len,
-                     const unsigned char *one_time_key32) {
+static void make_tag(unsigned char *tag16, const unsigned char *cipher, size_t len, const unsigned char *ad,
+                     size_t ad_len, const unsigned char *one_time_key32) {
     unsigned char lengths[16];
     lnf_poly1305 poly;
     lnf_poly1305_init(&poly, one_time_key32);
@@ -152,8 +153,8 @@ static void make_tag(unsigned char *tag16, const unsigned char *cipher, size_t l
     lnf_poly1305_final(tag16, &poly);
 }
 
-static int tag_matches(const unsigned char *tag16, const unsigned char *cipher, size_t len, const unsigned char *ad, size_t ad_len,
-                       const unsigned char *one_time_key32) {
+static int tag_matches(const unsigned char *tag16, const unsigned char *cipher, size_t len, const unsigned char *ad,
+                       size_t ad_len, const unsigned char *one_time_key32) {
     unsigned char tag[16], differs = 0;
     make_tag(tag, cipher, len, ad, ad_len, one_time_key32);
     for (int i = 0; i < 16; i++) differs |= tag[i] ^ tag16[i];
@@ -164,8 +165,8 @@ static int tag_matches(const unsigned char *tag16, const unsigned char *cipher, 
 }
 
 /* in XOR the stream that is there, then XOR what follows it. */
-static void xor_message(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *stream, size_t have,
-                        const uint32_t state[16]) {
+static void xor_message(unsigned char *out, const unsigned char *in, size_t len, const unsigned char *stream,
+                        size_t have, const uint32_t state[16]) {
     size_t first = len < have - 64 ? len : have - 64;
     xor_bytes(out, in, stream + 64, first);
     if (first < len) {

@@ -30,8 +30,8 @@ int lnf_aead_open(unsigned char *out, const unsigned char *in, size_t len, const
 /* out = in XOR 8 or 16 blocks; in may be out, or NULL for the bare keystream. */
 void lnf_chacha20_8_avx2(unsigned char *out, const unsigned char *in, const uint32_t state[16], const uint32_t *word12,
                          const uint32_t *word14);
-void lnf_chacha20_16_avx512(unsigned char *out, const unsigned char *in, const uint32_t state[16], const uint32_t *word12,
-                            const uint32_t *word14);
+void lnf_chacha20_16_avx512(unsigned char *out, const unsigned char *in, const uint32_t state[16],
+                            const uint32_t *word12, const uint32_t *word14);
 #endif
 
 #endif

@@ -5,14 +5,14 @@
 #include <immintrin.h>
 
 /* A double round over v[0..15], with ADD, XOR and the four rotations of the vector type. */
-#define QUARTER(a, b, c, d)      \
-    v[a] = ADD(v[a], v[b]);      \
+#define QUARTER(a, b, c, d)        \
+    v[a] = ADD(v[a], v[b]);        \
     v[d] = ROT16(XOR(v[d], v[a])); \
-    v[c] = ADD(v[c], v[d]);      \
+    v[c] = ADD(v[c], v[d]);        \
     v[b] = ROT12(XOR(v[b], v[c])); \
-    v[a] = ADD(v[a], v[b]);      \
-    v[d] = ROT8(XOR(v[d], v[a])); \
-    v[c] = ADD(v[c], v[d]);      \
+    v[a] = ADD(v[a], v[b]);        \
+    v[d] = ROT8(XOR(v[d], v[a]));  \
+    v[c] = ADD(v[c], v[d]);        \
     v[b] = ROT7(XOR(v[b], v[c]));
 #define DOUBLE_ROUND      \
     QUARTER(0, 4, 8, 12)  \
@@ -34,26 +34,29 @@
 #define ROT8(x) _mm256_shuffle_epi8(x, rot8)
 #define ROT7(x) SHIFT_ROT(x, 7)
 
-__attribute__((target("avx2"))) static inline void put32(unsigned char *out, const unsigned char *in, size_t at, __m256i stream) {
+__attribute__((target("avx2"))) static inline void put32(unsigned char *out, const unsigned char *in, size_t at,
+                                                         __m256i stream) {
     if (in != NULL) stream = _mm256_xor_si256(stream, _mm256_loadu_si256((const __m256i *)(in + at)));
     _mm256_storeu_si256((__m256i *)(out + at), stream);
 }
 
-__attribute__((target("avx2"))) void lnf_chacha20_8_avx2(unsigned char *out, const unsigned char *in, const uint32_t state[16],
-                                                         const uint32_t *word12, const uint32_t *word14) {
-    const __m256i rot16 = _mm256_set_epi64x(0x0d0c0f0e09080b0a, 0x0504070601000302, 0x0d0c0f0e09080b0a, 0x0504070601000302);
-    const __m256i rot8 = _mm256_set_epi64x(0x0e0d0c0f0a09080b, 0x0605040702010003, 0x0e0d0c0f0a09080b, 0x0605040702010003);
+__attribute__((target("avx2"))) void lnf_chacha20_8_avx2(unsigned char *out, const unsigned char *in,
+                                                         const uint32_t state[16], const uint32_t *word12,
+                                                         const uint32_t *word14) {
+    const __m256i rot16 =
+        _mm256_set_epi64x(0x0d0c0f0e09080b0a, 0x0504070601000302, 0x0d0c0f0e09080b0a, 0x0504070601000302);
+    const __m256i rot8 =
+        _mm256_set_epi64x(0x0e0d0c0f0a09080b, 0x0605040702010003, 0x0e0d0c0f0a09080b, 0x0605040702010003);
     const __m256i v12 = _mm256_loadu_si256((const __m256i *)word12), v14 = _mm256_loadu_si256((const __m256i *)word14);
     __m256i v[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) v[i] = _mm256_set1_epi32((int)state[i]);
     v[12] = v12;
     v[14] = v14;
-    for (int i = 0; i < 10; i++) {
-        DOUBLE_ROUND
-    }
+    for (int i = 0; i < 10; i++) { DOUBLE_ROUND }
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) v[i] = _mm256_add_epi32(v[i], i == 12 ? v12 : i == 14 ? v14 : _mm256_set1_epi32((int)state[i]));
+    for (int i = 0; i < 16; i++)
+        v[i] = _mm256_add_epi32(v[i], i == 12 ? v12 : i == 14 ? v14 : _mm256_set1_epi32((int)state[i]));
     /* Groups of four words: afterwards v[4 * g + j] has the words 4 * g to 4 * g + 3 of the blocks j and j + 4. */
 #pragma GCC unroll 4
     for (int g = 0; g < 16; g += 4) {
@@ -89,24 +92,25 @@ __attribute__((target("avx2"))) void lnf_chacha20_8_avx2(unsigned char *out, con
 #define ROT8(x) _mm512_rol_epi32(x, 8)
 #define ROT7(x) _mm512_rol_epi32(x, 7)
 
-__attribute__((target("avx512f"))) static inline void put64(unsigned char *out, const unsigned char *in, int block, __m512i stream) {
+__attribute__((target("avx512f"))) static inline void put64(unsigned char *out, const unsigned char *in, int block,
+                                                            __m512i stream) {
     if (in != NULL) stream = _mm512_xor_si512(stream, _mm512_loadu_si512(in + 64 * block));
     _mm512_storeu_si512(out + 64 * block, stream);
 }
 
-__attribute__((target("avx512f"))) void lnf_chacha20_16_avx512(unsigned char *out, const unsigned char *in, const uint32_t state[16],
-                                                               const uint32_t *word12, const uint32_t *word14) {
+__attribute__((target("avx512f"))) void lnf_chacha20_16_avx512(unsigned char *out, const unsigned char *in,
+                                                               const uint32_t state[16], const uint32_t *word12,
+                                                               const uint32_t *word14) {
     const __m512i v12 = _mm512_loadu_si512(word12), v14 = _mm512_loadu_si512(word14);
     __m512i v[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) v[i] = _mm512_set1_epi32((int)state[i]);
     v[12] = v12;
     v[14] = v14;
-    for (int i = 0; i < 10; i++) {
-        DOUBLE_ROUND
-    }
+    for (int i = 0; i < 10; i++) { DOUBLE_ROUND }
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) v[i] = _mm512_add_epi32(v[i], i == 12 ? v12 : i == 14 ? v14 : _mm512_set1_epi32((int)state[i]));
+    for (int i = 0; i < 16; i++)
+        v[i] = _mm512_add_epi32(v[i], i == 12 ? v12 : i == 14 ? v14 : _mm512_set1_epi32((int)state[i]));
     /* Afterwards v[4 * g + j] has the words 4 * g to 4 * g + 3 of the blocks j, j + 4, j + 8 and j + 12. */
 #pragma GCC unroll 4
     for (int g = 0; g < 16; g += 4) {
@@ -120,7 +124,8 @@ __attribute__((target("avx512f"))) void lnf_chacha20_16_avx512(unsigned char *ou
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
         __m512i low = _mm512_shuffle_i32x4(v[j], v[4 + j], 0x44), high = _mm512_shuffle_i32x4(v[j], v[4 + j], 0xee);
-        __m512i low2 = _mm512_shuffle_i32x4(v[8 + j], v[12 + j], 0x44), high2 = _mm512_shuffle_i32x4(v[8 + j], v[12 + j], 0xee);
+        __m512i low2 = _mm512_shuffle_i32x4(v[8 + j], v[12 + j], 0x44),
+                high2 = _mm512_shuffle_i32x4(v[8 + j], v[12 + j], 0xee);
         put64(out, in, j, _mm512_shuffle_i32x4(low, low2, 0x88));
         put64(out, in, j + 4, _mm512_shuffle_i32x4(low, low2, 0xdd));
         put64(out, in, j + 8, _mm512_shuffle_i32x4(high, high2, 0x88));

@@ -39,15 +39,16 @@ static void tweak_of(unsigned char *out32, const unsigned char *first33, const u
 }
 
 /* basepoint + SHA256(per_commitment_point || basepoint) * G */
-static int derive(lnf_secp_pubkey *derived, unsigned char *derived33, const unsigned char *per_commitment33, const lnf_secp_pubkey *base,
-                  const unsigned char *base33) {
+static int derive(lnf_secp_pubkey *derived, unsigned char *derived33, const unsigned char *per_commitment33,
+                  const lnf_secp_pubkey *base, const unsigned char *base33) {
     unsigned char tweak32[32];
     tweak_of(tweak32, per_commitment33, base33);
     *derived = *base;
     return lnf_secp.ec_pubkey_tweak_add(lnf_secp_ctx, derived, tweak32) && lnf_point_serialize(derived33, derived);
 }
 
-static int derive_revocation(unsigned char *derived33, const lnf_commitment_side *side, const unsigned char *per_commitment33) {
+static int derive_revocation(unsigned char *derived33, const lnf_commitment_side *side,
+                             const unsigned char *per_commitment33) {
     const unsigned char *base33 = side->countersignatory165 + REVOCATION;
     unsigned char tweak32[32];
     lnf_secp_pubkey base = side->revocation_basepoint, point, sum;
@@ -62,20 +63,25 @@ static int derive_revocation(unsigned char *derived33, const lnf_commitment_side
 
 static int derive_htlc_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side, const unsigned char *point33) {
     lnf_secp_pubkey unused;
-    return derive(&unused, keys->broadcaster_htlc33, point33, &side->broadcaster_htlc_basepoint, side->broadcaster165 + HTLC) &&
-           derive(&keys->countersignatory_htlc, keys->countersignatory_htlc33, point33, &side->countersignatory_htlc_basepoint,
-                  side->countersignatory165 + HTLC);
+    return derive(&unused, keys->broadcaster_htlc33, point33, &side->broadcaster_htlc_basepoint,
+                  side->broadcaster165 + HTLC) &&
+           derive(&keys->countersignatory_htlc, keys->countersignatory_htlc33, point33,
+                  &side->countersignatory_htlc_basepoint, side->countersignatory165 + HTLC);
 }
 
-static int derive_to_local_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side, const unsigned char *point33) {
+static int derive_to_local_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side,
+                                const unsigned char *point33) {
     lnf_secp_pubkey unused;
     return derive_revocation(keys->revocation33, side, point33) &&
            derive(&unused, keys->delayed33, point33, &side->delayed_basepoint, side->broadcaster165 + DELAYED);
 }
 
-int lnf_commitment_derive_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side, const unsigned char *per_commitment_point33) {
+int lnf_commitment_derive_keys(lnf_commitment_keys *keys, const lnf_commitment_side *side,
+                               const unsigned char *per_commitment_point33) {
     memset(keys, 0, sizeof *keys);
-    if (derive_to_local_keys(keys, side, per_commitment_point33) && derive_htlc_keys(keys, side, per_commitment_point33)) return 1;
+    if (derive_to_local_keys(keys, side, per_commitment_point33) &&
+        derive_htlc_keys(keys, side, per_commitment_point33))
+        return 1;
     memset(keys, 0, sizeof *keys);
     return 0;
 }
@@ -91,9 +97,11 @@ static int all_points_valid(const unsigned char *points165) {
 }
 
 static uint64_t obscure_factor(const lnf_commitment_side *side) {
-    const unsigned char *broadcaster = side->broadcaster165 + PAYMENT, *countersignatory = side->countersignatory165 + PAYMENT;
+    const unsigned char *broadcaster = side->broadcaster165 + PAYMENT,
+                        *countersignatory = side->countersignatory165 + PAYMENT;
     unsigned char digest32[32];
-    tweak_of(digest32, side->broadcaster_is_opener ? broadcaster : countersignatory, side->broadcaster_is_opener ? countersignatory : broadcaster);
+    tweak_of(digest32, side->broadcaster_is_opener ? broadcaster : countersignatory,
+             side->broadcaster_is_opener ? countersignatory : broadcaster);
     return (uint64_t)(digest32[26] << 8 | digest32[27]) << 32 | lnf_load_be32(digest32 + 28);
 }
 
@@ -103,9 +111,10 @@ static void p2wsh_anchor(unsigned char *program34, const unsigned char *funding3
     lnf_script_p2wsh(program34, script, sizeof script);
 }
 
-int lnf_commitment_side_init(lnf_commitment_side *side, const unsigned char *funding_txid32, uint32_t funding_vout, uint64_t channel_value_sat,
-                             const unsigned char *broadcaster_points165, const unsigned char *countersignatory_points165,
-                             uint64_t dust_limit_sat, uint32_t to_self_delay, int broadcaster_is_opener, int anchors) {
+int lnf_commitment_side_init(lnf_commitment_side *side, const unsigned char *funding_txid32, uint32_t funding_vout,
+                             uint64_t channel_value_sat, const unsigned char *broadcaster_points165,
+                             const unsigned char *countersignatory_points165, uint64_t dust_limit_sat,
+                             uint32_t to_self_delay, int broadcaster_is_opener, int anchors) {
     const unsigned char *payment33 = countersignatory_points165 + PAYMENT;
     memset(side, 0, sizeof *side);
     if (!all_points_valid(broadcaster_points165) || !all_points_valid(countersignatory_points165)) return 0;
@@ -165,7 +174,8 @@ static void sort_outputs(lnf_commitment_output *outputs, size_t count) {
             const size_t end = middle + width < count ? middle + width : count;
             size_t left = start, right = middle;
             for (size_t i = start; i < end; i++) {
-                const int take_left = left < middle && (right == end || compare(&outputs[from[left]], &outputs[from[right]]) <= 0);
+                const int take_left =
+                    left < middle && (right == end || compare(&outputs[from[left]], &outputs[from[right]]) <= 0);
                 to[i] = from[take_left ? left++ : right++];
             }
         }
@@ -189,7 +199,8 @@ static void sort_outputs(lnf_commitment_output *outputs, size_t count) {
     }
 }
 
-static lnf_commitment_output *add_output(lnf_built_commitment *built, int32_t kind, uint64_t value_sat, const unsigned char *script, size_t len) {
+static lnf_commitment_output *add_output(lnf_built_commitment *built, int32_t kind, uint64_t value_sat,
+                                         const unsigned char *script, size_t len) {
     lnf_commitment_output *output = &built->outputs[built->output_count++];
     output->value_sat = value_sat;
     output->cltv_expiry = 0;
@@ -200,8 +211,8 @@ static lnf_commitment_output *add_output(lnf_built_commitment *built, int32_t ki
 }
 
 static void add_htlcs(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment) {
-    lnf_htlc_scripts_init(&built->scripts, built->keys.revocation33, built->keys.broadcaster_htlc33, built->keys.countersignatory_htlc33,
-                          side->anchors);
+    lnf_htlc_scripts_init(&built->scripts, built->keys.revocation33, built->keys.broadcaster_htlc33,
+                          built->keys.countersignatory_htlc33, side->anchors);
     for (size_t i = 0; i < commitment->htlc_count; i++) {
         const lnf_commitment_htlc *htlc = &commitment->htlcs[i];
         unsigned char script[LNF_SCRIPT_MAX], program34[34], hash20[20];
@@ -219,10 +230,10 @@ static void add_htlcs(lnf_built_commitment *built, const lnf_commitment_side *si
 }
 
 /* What the two parties get in satoshi: the opener pays the fee and both anchors, as far as its balance reaches. */
-static void settle(uint64_t *to_local_sat, uint64_t *to_remote_sat, const lnf_commitment_side *side, const lnf_commitment *commitment,
-                   size_t untrimmed) {
-    const uint64_t cost_sat =
-        lnf_commitment_fee_sat(commitment->feerate_per_kw, untrimmed, side->anchors) + (side->anchors ? 2 * ANCHOR_SAT : 0);
+static void settle(uint64_t *to_local_sat, uint64_t *to_remote_sat, const lnf_commitment_side *side,
+                   const lnf_commitment *commitment, size_t untrimmed) {
+    const uint64_t cost_sat = lnf_commitment_fee_sat(commitment->feerate_per_kw, untrimmed, side->anchors) +
+                              (side->anchors ? 2 * ANCHOR_SAT : 0);
     uint64_t *payer = side->broadcaster_is_opener ? to_local_sat : to_remote_sat;
     *to_local_sat = commitment->to_broadcaster_msat / 1000;
     *to_remote_sat = commitment->to_countersignatory_msat / 1000;
@@ -250,7 +261,8 @@ static int add_outputs(lnf_built_commitment *built, const lnf_commitment_side *s
     int has_local, has_remote;
     size_t untrimmed = 0;
 
-    for (size_t i = 0; i < commitment->htlc_count; i++) untrimmed += !is_trimmed(side, &commitment->htlcs[i], commitment->feerate_per_kw);
+    for (size_t i = 0; i < commitment->htlc_count; i++)
+        untrimmed += !is_trimmed(side, &commitment->htlcs[i], commitment->feerate_per_kw);
     settle(&to_local_sat, &to_remote_sat, side, commitment, untrimmed);
     /* BOLT 2 forbids a dust limit of 0, which would make outputs of 0. */
     has_local = to_local_sat >= side->dust_limit_sat && to_local_sat != 0;
@@ -262,15 +274,18 @@ static int add_outputs(lnf_built_commitment *built, const lnf_commitment_side *s
 
     if (has_local || untrimmed) {
         unsigned char script[LNF_SCRIPT_MAX];
-        const size_t len = lnf_script_to_local(script, built->keys.revocation33, side->to_self_delay, built->keys.delayed33);
+        const size_t len =
+            lnf_script_to_local(script, built->keys.revocation33, side->to_self_delay, built->keys.delayed33);
         lnf_script_p2wsh(built->to_local34, script, len);
     }
     if (untrimmed) add_htlcs(built, side, commitment);
     if (has_local) add_output(built, LNF_OUTPUT_TO_LOCAL, to_local_sat, built->to_local34, 34);
     if (has_remote) add_output(built, LNF_OUTPUT_TO_REMOTE, to_remote_sat, side->to_remote, side->to_remote_len);
     if (side->anchors) {
-        if (has_local || untrimmed) add_output(built, LNF_OUTPUT_TO_LOCAL_ANCHOR, ANCHOR_SAT, side->broadcaster_anchor34, 34);
-        if (has_remote || untrimmed) add_output(built, LNF_OUTPUT_TO_REMOTE_ANCHOR, ANCHOR_SAT, side->countersignatory_anchor34, 34);
+        if (has_local || untrimmed)
+            add_output(built, LNF_OUTPUT_TO_LOCAL_ANCHOR, ANCHOR_SAT, side->broadcaster_anchor34, 34);
+        if (has_remote || untrimmed)
+            add_output(built, LNF_OUTPUT_TO_REMOTE_ANCHOR, ANCHOR_SAT, side->countersignatory_anchor34, 34);
     }
     return 1;
 }
@@ -316,7 +331,8 @@ static int fail(lnf_built_commitment *built, lnf_commitment_fault fault, size_t 
     return 0;
 }
 
-int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment) {
+int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side *side,
+                         const lnf_commitment *commitment) {
     reset(built);
     assert(commitment->htlc_count <= LNF_COMMITMENT_HTLCS_MAX);
     assert(commitment->number >> 48 == 0);
@@ -329,8 +345,9 @@ int lnf_commitment_build(lnf_built_commitment *built, const lnf_commitment_side 
 void lnf_commitment_sighash(unsigned char *out32, const lnf_built_commitment *built, const lnf_commitment_side *side) {
     unsigned char prevouts32[32], sequences32[32], outputs32[32];
     const unsigned char *raw = built->raw;
-    lnf_sighash_parts parts = {2, lnf_load_le32(raw + 42), lnf_load_le32(raw + built->raw_len - 4), SIGHASH_ALL, side->channel_value_sat,
-                               prevouts32, sequences32, side->funding_outpoint36, outputs32};
+    lnf_sighash_parts parts = {2,           lnf_load_le32(raw + 42),  lnf_load_le32(raw + built->raw_len - 4),
+                               SIGHASH_ALL, side->channel_value_sat,  prevouts32,
+                               sequences32, side->funding_outpoint36, outputs32};
     lnf_sha256d(prevouts32, side->funding_outpoint36, 36);
     lnf_sha256d(sequences32, raw + 42, 4);
     lnf_sha256d(outputs32, raw + built->outputs_at, built->raw_len - 4 - built->outputs_at);
@@ -347,7 +364,8 @@ typedef struct {
     unsigned char sequences32[32];
 } htlc_hasher;
 
-static void hasher_init(htlc_hasher *hasher, const lnf_built_commitment *built, const lnf_commitment_side *side, uint32_t feerate_per_kw) {
+static void hasher_init(htlc_hasher *hasher, const lnf_built_commitment *built, const lnf_commitment_side *side,
+                        uint32_t feerate_per_kw) {
     unsigned char sequence[4] = {0};
     *hasher = (htlc_hasher){built, feerate_per_kw, side->anchors ? 1 : 0, side->anchors, {0}};
     /* With anchors the signature is SINGLE|ANYONECANPAY, which leaves the hashes of outpoints and sequences zero. */
@@ -358,7 +376,8 @@ static void htlc_sighash(unsigned char *out32, const htlc_hasher *hasher, size_t
     const lnf_commitment_output *output = &hasher->built->outputs[output_index];
     const uint64_t fee_sat = lnf_htlc_tx_fee_sat(hasher->feerate_per_kw, output->offered, hasher->anchors);
     unsigned char script[LNF_SCRIPT_MAX], outpoint36[36], prevouts32[32] = {0}, outputs32[32], htlc_output[43];
-    const size_t len = lnf_htlc_script(script, &hasher->built->scripts, output->offered, output->payment_hash160, output->cltv_expiry);
+    const size_t len =
+        lnf_htlc_script(script, &hasher->built->scripts, output->offered, output->payment_hash160, output->cltv_expiry);
     lnf_sighash_parts parts = {HTLC_TX_VERSION,
                                hasher->sequence,
                                output->offered ? output->cltv_expiry : 0,
@@ -378,7 +397,8 @@ static void htlc_sighash(unsigned char *out32, const htlc_hasher *hasher, size_t
 
 /* ---- signatures ------------------------------------------------------------------------------------------------- */
 
-static int verify_compact(const unsigned char *signature64, const unsigned char *message32, const lnf_secp_pubkey *key) {
+static int verify_compact(const unsigned char *signature64, const unsigned char *message32,
+                          const lnf_secp_pubkey *key) {
     lnf_secp_signature signature;
     return lnf_secp.ecdsa_signature_parse_compact(lnf_secp_ctx, &signature, signature64) &&
            lnf_secp.ecdsa_verify(lnf_secp_ctx, &signature, message32, key);
@@ -390,15 +410,18 @@ static int sign_compact(unsigned char *signature64, const unsigned char *message
            lnf_secp.ecdsa_signature_serialize_compact(lnf_secp_ctx, signature64, &signature);
 }
 
-int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side *side, const lnf_commitment *commitment,
-                          const unsigned char *signature64, const unsigned char *htlc_signatures64, size_t htlc_signature_count) {
+int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side *side,
+                          const lnf_commitment *commitment, const unsigned char *signature64,
+                          const unsigned char *htlc_signatures64, size_t htlc_signature_count) {
     unsigned char sighash32[32];
     htlc_hasher hasher;
     size_t n = 0;
     if (!lnf_commitment_build(built, side, commitment)) return 0;
-    if (htlc_signature_count != built->htlc_count) return fail(built, LNF_FAULT_HTLC_SIGNATURE_COUNT, built->htlc_count);
+    if (htlc_signature_count != built->htlc_count)
+        return fail(built, LNF_FAULT_HTLC_SIGNATURE_COUNT, built->htlc_count);
     lnf_commitment_sighash(sighash32, built, side);
-    if (!verify_compact(signature64, sighash32, &side->countersignatory_funding)) return fail(built, LNF_FAULT_SIGNATURE, 0);
+    if (!verify_compact(signature64, sighash32, &side->countersignatory_funding))
+        return fail(built, LNF_FAULT_SIGNATURE, 0);
     hasher_init(&hasher, built, side, commitment->feerate_per_kw);
     for (size_t i = 0; i < built->output_count; i++) {
         if (built->outputs[i].kind < 0) continue;
@@ -412,8 +435,8 @@ int lnf_commitment_verify(lnf_built_commitment *built, const lnf_commitment_side
 }
 
 static int sign_all(unsigned char *signature64, unsigned char *htlc_signatures64, const lnf_built_commitment *built,
-                    const lnf_commitment_side *side, const lnf_commitment *commitment, const unsigned char *funding_key32,
-                    const unsigned char *htlc_key32) {
+                    const lnf_commitment_side *side, const lnf_commitment *commitment,
+                    const unsigned char *funding_key32, const unsigned char *htlc_key32) {
     unsigned char sighash32[32];
     htlc_hasher hasher;
     lnf_commitment_sighash(sighash32, built, side);
@@ -429,8 +452,8 @@ static int sign_all(unsigned char *signature64, unsigned char *htlc_signatures64
 }
 
 int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64, unsigned char *htlc_signatures64,
-                        const lnf_commitment_side *side, const lnf_commitment *commitment, const unsigned char *funding_key32,
-                        const unsigned char *htlc_base_key32) {
+                        const lnf_commitment_side *side, const lnf_commitment *commitment,
+                        const unsigned char *funding_key32, const unsigned char *htlc_base_key32) {
     unsigned char htlc_key32[32], tweak32[32];
     size_t htlc_count;
     int signed_all;
@@ -448,8 +471,9 @@ int lnf_commitment_sign(lnf_built_commitment *built, unsigned char *signature64,
     return fail(built, LNF_FAULT_KEY, 0);
 }
 
-int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64, const lnf_commitment_side *side,
-                                    const lnf_commitment *commitment, const unsigned char *funding_key32) {
+int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *signature64,
+                                    const lnf_commitment_side *side, const lnf_commitment *commitment,
+                                    const unsigned char *funding_key32) {
     unsigned char sighash32[32];
     memset(signature64, 0, 64);
     if (!lnf_commitment_build(built, side, commitment)) return 0;
@@ -459,7 +483,8 @@ int lnf_commitment_sign_broadcaster(lnf_built_commitment *built, unsigned char *
     return fail(built, LNF_FAULT_KEY, 0);
 }
 
-int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32, const unsigned char *key32) {
+int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned char *messages32,
+                      const unsigned char *key32) {
     for (size_t i = 0; i < count; i++) {
         if (!sign_compact(signatures64 + 64 * i, messages32 + 32 * i, key32)) {
             memset(signatures64, 0, 64 * count);
@@ -469,7 +494,8 @@ int lnf_raw_sign_loop(unsigned char *signatures64, size_t count, const unsigned 
     return 1;
 }
 
-int lnf_raw_verify_loop(size_t count, const unsigned char *signatures64, const unsigned char *messages32, const unsigned char *point33) {
+int lnf_raw_verify_loop(size_t count, const unsigned char *signatures64, const unsigned char *messages32,
+                        const unsigned char *point33) {
     lnf_secp_pubkey key;
     if (!lnf_point_parse(&key, point33)) return 0;
     for (size_t i = 0; i < count; i++) {

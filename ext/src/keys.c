@@ -56,14 +56,14 @@ int lnf_pubkey_valid(const unsigned char *point33) {
 
 int lnf_pubkey_tweak_add(unsigned char *out33, const unsigned char *point33, const unsigned char *tweak32) {
     lnf_secp_pubkey point;
-    return finish_point(out33, &point,
-                        lnf_point_parse(&point, point33) && lnf_secp.ec_pubkey_tweak_add(lnf_secp_ctx, &point, tweak32));
+    return finish_point(
+        out33, &point, lnf_point_parse(&point, point33) && lnf_secp.ec_pubkey_tweak_add(lnf_secp_ctx, &point, tweak32));
 }
 
 int lnf_pubkey_tweak_mul(unsigned char *out33, const unsigned char *point33, const unsigned char *tweak32) {
     lnf_secp_pubkey point;
-    return finish_point(out33, &point,
-                        lnf_point_parse(&point, point33) && lnf_secp.ec_pubkey_tweak_mul(lnf_secp_ctx, &point, tweak32));
+    return finish_point(
+        out33, &point, lnf_point_parse(&point, point33) && lnf_secp.ec_pubkey_tweak_mul(lnf_secp_ctx, &point, tweak32));
 }
 
 int lnf_pubkey_combine(unsigned char *out33, const unsigned char *first33, const unsigned char *second33) {
@@ -108,14 +108,16 @@ int lnf_ecdsa_sign_recoverable(unsigned char *out64, int *recovery_id, const uns
     return 0;
 }
 
-int lnf_ecdsa_recover_var(unsigned char *out33, const unsigned char *sig64, int recovery_id, const unsigned char *msg32) {
+int lnf_ecdsa_recover_var(unsigned char *out33, const unsigned char *sig64, int recovery_id,
+                          const unsigned char *msg32) {
     lnf_secp_recoverable_signature sig;
     lnf_secp_pubkey point;
     /* libsecp256k1 calls an id outside 0 to 3 the caller's mistake; here it is bad data. */
-    return finish_point(out33, &point,
-                        recovery_id >= 0 && recovery_id <= 3 &&
-                            lnf_secp.ecdsa_recoverable_signature_parse_compact(lnf_secp_ctx, &sig, sig64, recovery_id) &&
-                            lnf_secp.ecdsa_recover(lnf_secp_ctx, &point, &sig, msg32));
+    return finish_point(
+        out33, &point,
+        recovery_id >= 0 && recovery_id <= 3 &&
+            lnf_secp.ecdsa_recoverable_signature_parse_compact(lnf_secp_ctx, &sig, sig64, recovery_id) &&
+            lnf_secp.ecdsa_recover(lnf_secp_ctx, &point, &sig, msg32));
 }
 
 int lnf_schnorr_verify_var(const unsigned char *sig64, const unsigned char *msg, size_t msg_len,
@@ -125,7 +127,8 @@ int lnf_schnorr_verify_var(const unsigned char *sig64, const unsigned char *msg,
            lnf_secp.schnorrsig_verify(lnf_secp_ctx, sig64, msg, msg_len, &point);
 }
 
-int lnf_derive_public_key(unsigned char *out33, const unsigned char *basepoint33, const unsigned char *per_commitment_point33) {
+int lnf_derive_public_key(unsigned char *out33, const unsigned char *basepoint33,
+                          const unsigned char *per_commitment_point33) {
     unsigned char tweak32[32];
     hash_points(tweak32, per_commitment_point33, basepoint33);
     return lnf_pubkey_tweak_add(out33, basepoint33, tweak32);
@@ -163,14 +166,16 @@ int lnf_derive_revocation_public_key(unsigned char *out33, const unsigned char *
 int lnf_derive_revocation_private_key(unsigned char *out32, const unsigned char *revocation_base_secret32,
                                       const unsigned char *per_commitment_secret32) {
     unsigned char basepoint33[33], point33[33], tweak32[32], base32[32], commitment32[32];
-    int ok = lnf_pubkey_create(basepoint33, revocation_base_secret32) && lnf_pubkey_create(point33, per_commitment_secret32);
+    int ok =
+        lnf_pubkey_create(basepoint33, revocation_base_secret32) && lnf_pubkey_create(point33, per_commitment_secret32);
     if (ok) {
         hash_points(tweak32, basepoint33, point33);
         ok = lnf_seckey_mul(base32, revocation_base_secret32, tweak32);
     }
     if (ok) {
         hash_points(tweak32, point33, basepoint33);
-        ok = lnf_seckey_mul(commitment32, per_commitment_secret32, tweak32) && lnf_seckey_add(out32, base32, commitment32);
+        ok = lnf_seckey_mul(commitment32, per_commitment_secret32, tweak32) &&
+             lnf_seckey_add(out32, base32, commitment32);
     }
     if (!ok) memset(out32, 0, 32);
     lnf_wipe(base32, 32);

@@ -14,16 +14,16 @@ static void encode_nonce(unsigned char *nonce12, uint64_t n) {
     lnf_store_le64(nonce12 + 4, n);
 }
 
-static void encrypt_with_ad(unsigned char *out, const unsigned char *key32, uint64_t n, const unsigned char *ad32, const unsigned char *in,
-                            size_t len) {
+static void encrypt_with_ad(unsigned char *out, const unsigned char *key32, uint64_t n, const unsigned char *ad32,
+                            const unsigned char *in, size_t len) {
     unsigned char nonce12[12];
     encode_nonce(nonce12, n);
     lnf_aead_encrypt(out, in, len, ad32, ad32 != NULL ? 32 : 0, key32, nonce12);
 }
 
 /* in has len + 16 bytes. */
-static int decrypt_with_ad(unsigned char *out, const unsigned char *key32, uint64_t n, const unsigned char *ad32, const unsigned char *in,
-                           size_t len) {
+static int decrypt_with_ad(unsigned char *out, const unsigned char *key32, uint64_t n, const unsigned char *ad32,
+                           const unsigned char *in, size_t len) {
     unsigned char nonce12[12];
     encode_nonce(nonce12, n);
     return lnf_aead_decrypt(out, in, len, ad32, ad32 != NULL ? 32 : 0, key32, nonce12);
@@ -60,8 +60,8 @@ static int mix_ecdh(lnf_noise_handshake *handshake, const unsigned char *secret3
 }
 
 /* BOLT 8, Handshake State Initialization. */
-static void initialize(lnf_noise_handshake *handshake, const unsigned char *ephemeral_secret32, const unsigned char *static_secret32,
-                       const unsigned char *responder33) {
+static void initialize(lnf_noise_handshake *handshake, const unsigned char *ephemeral_secret32,
+                       const unsigned char *static_secret32, const unsigned char *responder33) {
     static const char PROTOCOL[] = "Noise_XK_secp256k1_ChaChaPoly_SHA256", PROLOGUE[] = "lightning";
     memset(handshake, 0, sizeof *handshake);
     lnf_sha256(handshake->hash32, (const unsigned char *)PROTOCOL, sizeof PROTOCOL - 1);
@@ -83,11 +83,13 @@ static int write_ephemeral(unsigned char *act50, lnf_noise_handshake *handshake,
     return 1;
 }
 
-static lnf_noise_error read_ephemeral(lnf_noise_handshake *handshake, const unsigned char *secret32, const unsigned char *act50) {
+static lnf_noise_error read_ephemeral(lnf_noise_handshake *handshake, const unsigned char *secret32,
+                                      const unsigned char *act50) {
     if (act50[0] != 0) return LNF_NOISE_BAD_VERSION;
     mix_hash(handshake, act50 + 1, 33);
     if (!mix_ecdh(handshake, secret32, act50 + 1)) return LNF_NOISE_BAD_PUBKEY;
-    if (!decrypt_with_ad(NULL, handshake->temporary_key32, 0, handshake->hash32, act50 + 34, 0)) return LNF_NOISE_BAD_TAG;
+    if (!decrypt_with_ad(NULL, handshake->temporary_key32, 0, handshake->hash32, act50 + 34, 0))
+        return LNF_NOISE_BAD_TAG;
     mix_hash(handshake, act50 + 34, 16);
     memcpy(handshake->their_ephemeral33, act50 + 1, 33);
     return LNF_NOISE_OK;
@@ -106,16 +108,20 @@ static void split(lnf_noise_cipher *initiator, lnf_noise_cipher *responder, cons
     lnf_wipe(keys64, sizeof keys64);
 }
 
-int lnf_noise_initiate(lnf_noise_handshake *handshake, unsigned char *act_one50, const unsigned char *ephemeral_secret32,
-                       const unsigned char *static_secret32, const unsigned char *their_static33) {
+int lnf_noise_initiate(lnf_noise_handshake *handshake, unsigned char *act_one50,
+                       const unsigned char *ephemeral_secret32, const unsigned char *static_secret32,
+                       const unsigned char *their_static33) {
     initialize(handshake, ephemeral_secret32, static_secret32, their_static33);
-    if (lnf_secp.ec_seckey_verify(lnf_secp_ctx, static_secret32) && write_ephemeral(act_one50, handshake, their_static33)) return 1;
+    if (lnf_secp.ec_seckey_verify(lnf_secp_ctx, static_secret32) &&
+        write_ephemeral(act_one50, handshake, their_static33))
+        return 1;
     memset(act_one50, 0, LNF_NOISE_ACT_ONE_BYTES);
     lnf_noise_wipe_handshake(handshake);
     return 0;
 }
 
-int lnf_noise_respond(lnf_noise_handshake *handshake, const unsigned char *ephemeral_secret32, const unsigned char *static_secret32) {
+int lnf_noise_respond(lnf_noise_handshake *handshake, const unsigned char *ephemeral_secret32,
+                      const unsigned char *static_secret32) {
     unsigned char static33[33];
     if (lnf_secp.ec_seckey_verify(lnf_secp_ctx, ephemeral_secret32) && derive_public(static33, static_secret32)) {
         initialize(handshake, ephemeral_secret32, static_secret32, static33);
@@ -125,7 +131,8 @@ int lnf_noise_respond(lnf_noise_handshake *handshake, const unsigned char *ephem
     return 0;
 }
 
-int lnf_noise_act_two(unsigned char *act_two50, lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_one50) {
+int lnf_noise_act_two(unsigned char *act_two50, lnf_noise_error *error, lnf_noise_handshake *handshake,
+                      const unsigned char *act_one50) {
     *error = read_ephemeral(handshake, handshake->static_secret32, act_one50);
     if (*error == LNF_NOISE_OK) {
         if (write_ephemeral(act_two50, handshake, handshake->their_ephemeral33)) return 1;
@@ -147,8 +154,8 @@ static int write_static(unsigned char *act_three66, lnf_noise_handshake *handsha
     return 1;
 }
 
-int lnf_noise_act_three(unsigned char *act_three66, lnf_noise_cipher *send, lnf_noise_cipher *receive, lnf_noise_error *error,
-                        lnf_noise_handshake *handshake, const unsigned char *act_two50) {
+int lnf_noise_act_three(unsigned char *act_three66, lnf_noise_cipher *send, lnf_noise_cipher *receive,
+                        lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_two50) {
     *error = read_ephemeral(handshake, handshake->ephemeral_secret32, act_two50);
     if (*error == LNF_NOISE_OK && !write_static(act_three66, handshake)) *error = LNF_NOISE_BAD_PUBKEY;
     if (*error == LNF_NOISE_OK) {
@@ -162,18 +169,20 @@ int lnf_noise_act_three(unsigned char *act_three66, lnf_noise_cipher *send, lnf_
     return *error == LNF_NOISE_OK;
 }
 
-static lnf_noise_error read_act_three(unsigned char *their_static33, lnf_noise_handshake *handshake, const unsigned char *act_three66) {
+static lnf_noise_error read_act_three(unsigned char *their_static33, lnf_noise_handshake *handshake,
+                                      const unsigned char *act_three66) {
     if (act_three66[0] != 0) return LNF_NOISE_BAD_VERSION;
     if (!decrypt_with_ad(their_static33, handshake->temporary_key32, 1, handshake->hash32, act_three66 + 1, 33))
         return LNF_NOISE_BAD_CIPHERTEXT;
     mix_hash(handshake, act_three66 + 1, 49);
     if (!mix_ecdh(handshake, handshake->ephemeral_secret32, their_static33)) return LNF_NOISE_BAD_PUBKEY;
-    if (!decrypt_with_ad(NULL, handshake->temporary_key32, 0, handshake->hash32, act_three66 + 50, 0)) return LNF_NOISE_BAD_TAG;
+    if (!decrypt_with_ad(NULL, handshake->temporary_key32, 0, handshake->hash32, act_three66 + 50, 0))
+        return LNF_NOISE_BAD_TAG;
     return LNF_NOISE_OK;
 }
 
-int lnf_noise_finish(unsigned char *their_static33, lnf_noise_cipher *send, lnf_noise_cipher *receive, lnf_noise_error *error,
-                     lnf_noise_handshake *handshake, const unsigned char *act_three66) {
+int lnf_noise_finish(unsigned char *their_static33, lnf_noise_cipher *send, lnf_noise_cipher *receive,
+                     lnf_noise_error *error, lnf_noise_handshake *handshake, const unsigned char *act_three66) {
     *error = read_act_three(their_static33, handshake, act_three66);
     if (*error == LNF_NOISE_OK) {
         split(receive, send, handshake);
@@ -274,14 +283,16 @@ static int advance(lnf_noise_cipher *cipher) {
     return 1;
 }
 
-static void seal_part(unsigned char *out, const unsigned char *in, size_t len, lnf_noise_cipher *send, keystream *keys) {
+static void seal_part(unsigned char *out, const unsigned char *in, size_t len, lnf_noise_cipher *send,
+                      keystream *keys) {
     size_t have;
     const unsigned char *stream = keystream_part(keys, &have, send);
     lnf_aead_seal(out, in, len, stream, have, keys->batch.state);
     advance(send);
 }
 
-void lnf_noise_encrypt(unsigned char *out, lnf_noise_cipher *send, const unsigned char *const *messages, const size_t *lens, size_t n) {
+void lnf_noise_encrypt(unsigned char *out, lnf_noise_cipher *send, const unsigned char *const *messages,
+                       const size_t *lens, size_t n) {
     keystream keys;
     size_t done = 0;
     keystream_open(&keys);
@@ -318,8 +329,8 @@ static void guess_keystream(keystream *keys, const lnf_noise_cipher *receive, si
 }
 
 /* Decrypts one header or one body. */
-static int open_part(unsigned char *out, const unsigned char *in, size_t len, size_t expected, size_t remaining, lnf_noise_cipher *receive,
-                     keystream *keys) {
+static int open_part(unsigned char *out, const unsigned char *in, size_t len, size_t expected, size_t remaining,
+                     lnf_noise_cipher *receive, keystream *keys) {
     size_t have;
     if (receive->nonce - keys->first_nonce >= keys->n_parts) guess_keystream(keys, receive, expected, remaining);
     const unsigned char *stream = keystream_part(keys, &have, receive);
@@ -328,8 +339,8 @@ static int open_part(unsigned char *out, const unsigned char *in, size_t len, si
     return 1;
 }
 
-int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consumed, lnf_noise_cipher *receive, const unsigned char *in,
-                      size_t len, size_t out_size, size_t max_messages) {
+int lnf_noise_decrypt(unsigned char *out, size_t *lens, size_t *n, size_t *consumed, lnf_noise_cipher *receive,
+                      const unsigned char *in, size_t len, size_t out_size, size_t max_messages) {
     size_t done = 0, room = out_size, count = 0, expected = EXPECTED_BODY_BYTES;
     int ok = 1;
     keystream keys;

@@ -89,7 +89,8 @@ static void write_hop(unsigned char *out, const lnf_onion_hop *hop, const unsign
 }
 
 /* BOLT 4, Shared Secret: one for each hop; the session key is blinded from hop to hop. */
-static int make_shared_secrets(unsigned char *secrets, const unsigned char *session_key32, const lnf_onion_hop *hops, size_t n) {
+static int make_shared_secrets(unsigned char *secrets, const unsigned char *session_key32, const lnf_onion_hop *hops,
+                               size_t n) {
     unsigned char key32[32], both[65], factor32[32];
     lnf_secp_pubkey node, ephemeral;
     size_t i;
@@ -113,8 +114,8 @@ static int make_shared_secrets(unsigned char *secrets, const unsigned char *sess
 
 /* BOLT 4, Filler Generation: what the zeros that the hops before the last append have become when it sees them, written
  * at the end of the field. Returns its length. */
-static size_t make_filler(unsigned char *field, size_t field_len, const unsigned char *secrets, const lnf_onion_hop *hops,
-                          size_t n) {
+static size_t make_filler(unsigned char *field, size_t field_len, const unsigned char *secrets,
+                          const lnf_onion_hop *hops, size_t n) {
     unsigned char rho32[32];
     size_t i, filled = 0;
     for (i = 0; i + 1 < n; i++) {
@@ -141,7 +142,8 @@ int lnf_onion_build(unsigned char *packet, unsigned char *shared_secrets, size_t
         total += shift_of(&hops[i]);
         ok = hops[i].payload_len >= 2 && hops[i].payload_len <= 0xffff && total <= field_len;
     }
-    ok = ok && lnf_pubkey_create(packet + 1, session_key32) && make_shared_secrets(shared_secrets, session_key32, hops, n_hops);
+    ok = ok && lnf_pubkey_create(packet + 1, session_key32) &&
+         make_shared_secrets(shared_secrets, session_key32, hops, n_hops);
     if (!ok) {
         memset(packet, 0, packet_len);
         memset(shared_secrets, 0, 32 * n_hops);
@@ -209,7 +211,8 @@ static int write_next(unsigned char *next_packet, lnf_secp_pubkey *ephemeral, co
     memcpy(both + 33, shared_secret32, 32);
     lnf_sha256(factor32, both, sizeof both);
     next_packet[0] = VERSION;
-    ok = lnf_secp.ec_pubkey_tweak_mul(lnf_secp_ctx, ephemeral, factor32) && lnf_point_serialize(next_packet + 1, ephemeral);
+    ok = lnf_secp.ec_pubkey_tweak_mul(lnf_secp_ctx, ephemeral, factor32) &&
+         lnf_point_serialize(next_packet + 1, ephemeral);
     memcpy(next_packet + HEADER_BYTES, unwrapped + shift, field_len);
     memcpy(next_packet + HEADER_BYTES + field_len, unwrapped + shift - HMAC_BYTES, HMAC_BYTES);
     lnf_wipe(both, sizeof both);
@@ -225,7 +228,8 @@ static lnf_onion_error peel(lnf_onion_peeled *out, const lnf_onion_sealed *in, c
     field_len = in->packet_len - OVERHEAD_BYTES;
     if (in->packet[0] != VERSION) return LNF_ONION_BAD_VERSION;
     if (!lnf_point_parse(&ephemeral, in->packet + 1)) return LNF_ONION_BAD_KEY;
-    if (!lnf_secp.ecdh(lnf_secp_ctx, out->shared_secret32, &ephemeral, node_secret32, NULL, NULL)) return LNF_ONION_BAD_KEY;
+    if (!lnf_secp.ecdh(lnf_secp_ctx, out->shared_secret32, &ephemeral, node_secret32, NULL, NULL))
+        return LNF_ONION_BAD_KEY;
     make_key(key32, "mu", out->shared_secret32);
     hmac_both(hmac32, key32, in->packet + HEADER_BYTES, field_len, in->associated_data, in->associated_data_len);
     if (!equal32(hmac32, in->packet + HEADER_BYTES + field_len)) return LNF_ONION_BAD_HMAC;
@@ -259,7 +263,8 @@ int lnf_onion_peel(lnf_onion_peeled *out, const lnf_onion_sealed *in, const unsi
         out->error = peel(out, in, node_secret32);
     } else {
         out->error = LNF_ONION_BAD_KEY;
-        if (blind_node_secret(blinded32, out->path_secret32, in->path_key33, node_secret32)) out->error = peel(out, in, blinded32);
+        if (blind_node_secret(blinded32, out->path_secret32, in->path_key33, node_secret32))
+            out->error = peel(out, in, blinded32);
         lnf_wipe(blinded32, sizeof blinded32);
     }
     if (out->error == LNF_ONION_OK) return 1;
@@ -270,7 +275,8 @@ int lnf_onion_peel(lnf_onion_peeled *out, const lnf_onion_sealed *in, const unsi
     return 0;
 }
 
-size_t lnf_onion_peel_batch(lnf_onion_peeled *outs, const lnf_onion_sealed *ins, size_t n, const unsigned char *node_secret32) {
+size_t lnf_onion_peel_batch(lnf_onion_peeled *outs, const lnf_onion_sealed *ins, size_t n,
+                            const unsigned char *node_secret32) {
     size_t i, peeled = 0;
     for (i = 0; i < n; i++) peeled += (size_t)lnf_onion_peel(&outs[i], &ins[i], node_secret32);
     return peeled;

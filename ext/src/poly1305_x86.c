@@ -67,15 +67,16 @@ IFMA limbs8 add_blocks8(limbs8 h, const unsigned char *data) {
     return h;
 }
 
-__attribute__((target("avx512f,avx512ifma"))) void lnf_poly1305_blocks8_avx512(uint64_t h[3], const uint64_t powers[8][3],
-                                                                             const unsigned char *data, size_t groups) {
+__attribute__((target("avx512f,avx512ifma"))) void
+lnf_poly1305_blocks8_avx512(uint64_t h[3], const uint64_t powers[8][3], const unsigned char *data, size_t groups) {
     limbs8 acc, r8, last;
     for (int i = 0; i < 3; i++) {
         acc.v[i] = _mm512_set_epi64(0, 0, 0, 0, 0, 0, 0, (long long)h[i]);
         r8.v[i] = _mm512_set1_epi64((long long)powers[7][i]);
         /* Block k of a group lacks r^(8 - k), which is powers[7 - k]. */
-        last.v[i] = _mm512_set_epi64((long long)powers[0][i], (long long)powers[4][i], (long long)powers[1][i], (long long)powers[5][i],
-                                     (long long)powers[2][i], (long long)powers[6][i], (long long)powers[3][i], (long long)powers[7][i]);
+        last.v[i] = _mm512_set_epi64((long long)powers[0][i], (long long)powers[4][i], (long long)powers[1][i],
+                                     (long long)powers[5][i], (long long)powers[2][i], (long long)powers[6][i],
+                                     (long long)powers[3][i], (long long)powers[7][i]);
     }
     const limbs8 s8 = times20_8(r8);
     acc = add_blocks8(acc, data);
@@ -122,12 +123,13 @@ AVX2 limbs4 multiply4(limbs4 h, limbs4 r, limbs4 s) {
     for (int i = 0; i < 5; i++) {
         d[i] = _mm256_mul_epu32(h.v[0], r.v[i]);
 #pragma GCC unroll 4
-        for (int j = 1; j < 5; j++) d[i] = _mm256_add_epi64(d[i], _mm256_mul_epu32(h.v[j], j <= i ? r.v[i - j] : s.v[5 + i - j]));
+        for (int j = 1; j < 5; j++)
+            d[i] = _mm256_add_epi64(d[i], _mm256_mul_epu32(h.v[j], j <= i ? r.v[i - j] : s.v[5 + i - j]));
     }
     /* Two chains of carries at a time: 0 1 2 and 3 4 0 1. */
-#define CARRY(from, to)                          \
-    carry = _mm256_srli_epi64(d[from], 26);      \
-    d[from] = _mm256_and_si256(d[from], mask);   \
+#define CARRY(from, to)                        \
+    carry = _mm256_srli_epi64(d[from], 26);    \
+    d[from] = _mm256_and_si256(d[from], mask); \
     d[to] = _mm256_add_epi64(d[to], carry);
     CARRY(0, 1)
     CARRY(3, 4)
@@ -155,14 +157,15 @@ AVX2 limbs4 add_blocks4(limbs4 h, const unsigned char *data) {
     __m256i low = _mm256_unpacklo_epi64(a, b), high = _mm256_unpackhi_epi64(a, b);
     h.v[0] = _mm256_add_epi64(h.v[0], _mm256_and_si256(low, mask));
     h.v[1] = _mm256_add_epi64(h.v[1], _mm256_and_si256(_mm256_srli_epi64(low, 26), mask));
-    h.v[2] = _mm256_add_epi64(h.v[2], _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(low, 52), _mm256_slli_epi64(high, 12)), mask));
+    h.v[2] = _mm256_add_epi64(
+        h.v[2], _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(low, 52), _mm256_slli_epi64(high, 12)), mask));
     h.v[3] = _mm256_add_epi64(h.v[3], _mm256_and_si256(_mm256_srli_epi64(high, 14), mask));
     h.v[4] = _mm256_add_epi64(h.v[4], _mm256_or_si256(_mm256_srli_epi64(high, 40), _mm256_set1_epi64x(1 << 24)));
     return h;
 }
 
-__attribute__((target("avx2"))) void lnf_poly1305_blocks4_avx2(uint64_t h[3], const uint64_t powers[4][3], const unsigned char *data,
-                                                               size_t groups) {
+__attribute__((target("avx2"))) void lnf_poly1305_blocks4_avx2(uint64_t h[3], const uint64_t powers[4][3],
+                                                               const unsigned char *data, size_t groups) {
     uint64_t h26[5], r26[4][5], sums[5];
     limbs4 acc, r4, last;
     to_26(h26, h);
@@ -170,7 +173,8 @@ __attribute__((target("avx2"))) void lnf_poly1305_blocks4_avx2(uint64_t h[3], co
     for (int i = 0; i < 5; i++) {
         acc.v[i] = _mm256_set_epi64x(0, 0, 0, (long long)h26[i]);
         r4.v[i] = _mm256_set1_epi64x((long long)r26[3][i]);
-        last.v[i] = _mm256_set_epi64x((long long)r26[0][i], (long long)r26[2][i], (long long)r26[1][i], (long long)r26[3][i]);
+        last.v[i] =
+            _mm256_set_epi64x((long long)r26[0][i], (long long)r26[2][i], (long long)r26[1][i], (long long)r26[3][i]);
     }
     const limbs4 s4 = times5_4(r4);
     acc = add_blocks4(acc, data);

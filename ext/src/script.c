@@ -64,7 +64,8 @@ void lnf_script_funding(unsigned char *out71, const unsigned char *funding_a33, 
     *p = OP_CHECKMULTISIG;
 }
 
-size_t lnf_script_to_local(unsigned char *out, const unsigned char *revocation33, uint32_t to_self_delay, const unsigned char *delayed33) {
+size_t lnf_script_to_local(unsigned char *out, const unsigned char *revocation33, uint32_t to_self_delay,
+                           const unsigned char *delayed33) {
     unsigned char *p = out;
     *p++ = OP_IF;
     p = push(p, revocation33, 33);
@@ -95,8 +96,9 @@ void lnf_script_anchor(unsigned char *out40, const unsigned char *funding33) {
 #define RECEIVED_HASH 69
 #define RECEIVED_CLTV 130
 
-void lnf_htlc_scripts_init(lnf_htlc_scripts *scripts, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
-                           const unsigned char *countersignatory_htlc33, int anchors) {
+void lnf_htlc_scripts_init(lnf_htlc_scripts *scripts, const unsigned char *revocation33,
+                           const unsigned char *broadcaster_htlc33, const unsigned char *countersignatory_htlc33,
+                           int anchors) {
     static const unsigned char SIZE_32_EQUAL[5] = {OP_SWAP, OP_SIZE, 1, 32, OP_EQUAL};
     unsigned char hash20[20], *p;
 
@@ -148,8 +150,8 @@ void lnf_htlc_scripts_init(lnf_htlc_scripts *scripts, const unsigned char *revoc
     lnf_sha256_update(&scripts->midstate, scripts->offered, 64);
 }
 
-size_t lnf_htlc_script(unsigned char *script, const lnf_htlc_scripts *scripts, int offered, const unsigned char *payment_hash160,
-                       uint32_t cltv_expiry) {
+size_t lnf_htlc_script(unsigned char *script, const lnf_htlc_scripts *scripts, int offered,
+                       const unsigned char *payment_hash160, uint32_t cltv_expiry) {
     unsigned char *p;
     if (offered) {
         memcpy(script, scripts->offered, OFFERED_HASH);
@@ -173,7 +175,8 @@ size_t lnf_htlc_script(unsigned char *script, const lnf_htlc_scripts *scripts, i
     return (size_t)(p - script);
 }
 
-void lnf_htlc_program(unsigned char *program34, const lnf_htlc_scripts *scripts, const unsigned char *script, size_t len) {
+void lnf_htlc_program(unsigned char *program34, const lnf_htlc_scripts *scripts, const unsigned char *script,
+                      size_t len) {
     lnf_sha256_ctx ctx = scripts->midstate;
     lnf_sha256_update(&ctx, script + 64, len - 64);
     program34[0] = OP_0;
@@ -181,8 +184,9 @@ void lnf_htlc_program(unsigned char *program34, const lnf_htlc_scripts *scripts,
     lnf_sha256_final(program34 + 2, &ctx);
 }
 
-size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
-                               const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32, int anchors) {
+size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocation33,
+                               const unsigned char *broadcaster_htlc33, const unsigned char *countersignatory_htlc33,
+                               const unsigned char *payment_hash32, int anchors) {
     lnf_htlc_scripts scripts;
     unsigned char hash20[20];
     lnf_htlc_scripts_init(&scripts, revocation33, broadcaster_htlc33, countersignatory_htlc33, anchors);
@@ -190,9 +194,9 @@ size_t lnf_script_offered_htlc(unsigned char *out, const unsigned char *revocati
     return lnf_htlc_script(out, &scripts, 1, hash20, 0);
 }
 
-size_t lnf_script_received_htlc(unsigned char *out, const unsigned char *revocation33, const unsigned char *broadcaster_htlc33,
-                                const unsigned char *countersignatory_htlc33, const unsigned char *payment_hash32, uint32_t cltv_expiry,
-                                int anchors) {
+size_t lnf_script_received_htlc(unsigned char *out, const unsigned char *revocation33,
+                                const unsigned char *broadcaster_htlc33, const unsigned char *countersignatory_htlc33,
+                                const unsigned char *payment_hash32, uint32_t cltv_expiry, int anchors) {
     lnf_htlc_scripts scripts;
     unsigned char hash20[20];
     lnf_htlc_scripts_init(&scripts, revocation33, broadcaster_htlc33, countersignatory_htlc33, anchors);

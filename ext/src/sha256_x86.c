@@ -4,7 +4,8 @@
 #ifdef LNF_X86
 #include <immintrin.h>
 
-__attribute__((target("sha,sse4.1,ssse3"))) void lnf_sha256_compress_ni(uint32_t state[8], const unsigned char *data, size_t blocks) {
+__attribute__((target("sha,sse4.1,ssse3"))) void lnf_sha256_compress_ni(uint32_t state[8], const unsigned char *data,
+                                                                        size_t blocks) {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     /* The instructions want the state as (a b e f) and (c d g h), highest word first. */
     __m128i low = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xb1);

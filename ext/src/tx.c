@@ -52,7 +52,8 @@ static const char *walk_inputs(lnf_tx *tx, reader *r) {
     tx->input_count = (size_t)count;
     tx->inputs_at = r->at;
     for (; count != 0; count--) {
-        if (!skip(r, 36) || !skip_bytes(r) || !skip(r, 4)) return "an input is cut off or its script's length not minimal";
+        if (!skip(r, 36) || !skip_bytes(r) || !skip(r, 4))
+            return "an input is cut off or its script's length not minimal";
     }
     return NULL;
 }
@@ -183,7 +184,8 @@ void lnf_tx_txid(unsigned char *out32, const lnf_tx *tx) {
 
 void lnf_tx_wtxid(unsigned char *out32, const lnf_tx *tx) { lnf_sha256d(out32, tx->raw, tx->len); }
 
-void lnf_sighash_from_parts(unsigned char *out32, const lnf_sighash_parts *parts, const unsigned char *script_code, size_t len) {
+void lnf_sighash_from_parts(unsigned char *out32, const lnf_sighash_parts *parts, const unsigned char *script_code,
+                            size_t len) {
     unsigned char head[4 + 32 + 32 + 36 + 5], tail[8 + 4 + 32 + 4 + 4], *p = head;
     lnf_sha256_ctx ctx;
     lnf_store_le32(p, parts->version);
@@ -209,8 +211,8 @@ static void finish_twice(unsigned char *out32, lnf_sha256_ctx *ctx) {
     lnf_sha256(out32, out32, 32);
 }
 
-int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index, const unsigned char *script_code, size_t script_len,
-                          uint64_t value_sat, uint32_t type) {
+int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index, const unsigned char *script_code,
+                          size_t script_len, uint64_t value_sat, uint32_t type) {
     static const unsigned char ZERO[32];
     const int anyone = (type & LNF_SIGHASH_ANYONECANPAY) != 0;
     const uint32_t base = type & 0x1f;
@@ -247,8 +249,9 @@ int lnf_tx_sighash_bip143(unsigned char *out32, const lnf_tx *tx, size_t index, 
     } else if (base != LNF_SIGHASH_NONE) {
         lnf_sha256d(outputs32, tx->raw + tx->outputs_at, tx->witness_at - tx->outputs_at);
     }
-    parts = (lnf_sighash_parts){tx->version, mine.sequence, tx->lock_time, type, value_sat,
-                                anyone ? ZERO : prevouts32, sequences32, mine.outpoint36, outputs32};
+    parts =
+        (lnf_sighash_parts){tx->version, mine.sequence,   tx->lock_time, type, value_sat, anyone ? ZERO : prevouts32,
+                            sequences32, mine.outpoint36, outputs32};
     lnf_sighash_from_parts(out32, &parts, script_code, script_len);
     return 1;
 }

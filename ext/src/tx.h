@@ -11,7 +11,8 @@ typedef struct {
     const unsigned char *hash_prevouts32, *hash_sequence32, *outpoint36, *hash_outputs32;
 } lnf_sighash_parts;
 
-void lnf_sighash_from_parts(unsigned char *out32, const lnf_sighash_parts *parts, const unsigned char *script_code, size_t len);
+void lnf_sighash_from_parts(unsigned char *out32, const lnf_sighash_parts *parts, const unsigned char *script_code,
+                            size_t len);
 
 /* CompactSize. Returns where the next byte goes. */
 static inline unsigned char *lnf_put_compact_size(unsigned char *p, uint64_t n) {
@@ -31,7 +32,8 @@ static inline unsigned char *lnf_put_compact_size(unsigned char *p, uint64_t n) 
 }
 
 /* One output of a transaction. The script is shorter than 253 bytes. */
-static inline unsigned char *lnf_put_output(unsigned char *p, uint64_t value_sat, const unsigned char *script, size_t len) {
+static inline unsigned char *lnf_put_output(unsigned char *p, uint64_t value_sat, const unsigned char *script,
+                                            size_t len) {
     lnf_store_le64(p, value_sat);
     p[8] = (unsigned char)len;
     memcpy(p + 9, script, len);

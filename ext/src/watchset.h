@@ -37,8 +37,7 @@ struct lnf_watchset {
 };
 
 /* 64 x 64 bits, the halves of the product folded together. */
-static inline uint64_t watch_mix(uint64_t a, uint64_t b)
-{
+static inline uint64_t watch_mix(uint64_t a, uint64_t b) {
 #ifdef __SIZEOF_INT128__
     __extension__ unsigned __int128 product = (unsigned __int128)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
@@ -49,15 +48,13 @@ static inline uint64_t watch_mix(uint64_t a, uint64_t b)
 #endif
 }
 
-static inline uint64_t watch_load64(const unsigned char *bytes)
-{
+static inline uint64_t watch_load64(const unsigned char *bytes) {
     uint64_t word;
     memcpy(&word, bytes, 8);
     return word;
 }
 
-static inline uint64_t watch_hash_outpoint(const lnf_watchset *set, const unsigned char *outpoint36)
-{
+static inline uint64_t watch_hash_outpoint(const lnf_watchset *set, const unsigned char *outpoint36) {
     const uint64_t *seed = set->seed;
     uint32_t index;
     memcpy(&index, outpoint36 + 32, 4);
@@ -66,8 +63,7 @@ static inline uint64_t watch_hash_outpoint(const lnf_watchset *set, const unsign
     return watch_mix(low ^ high ^ index, seed[4]);
 }
 
-static inline uint64_t watch_hash_script(const lnf_watchset *set, const unsigned char *script, size_t len)
-{
+static inline uint64_t watch_hash_script(const lnf_watchset *set, const unsigned char *script, size_t len) {
     const uint64_t *seed = set->seed;
     uint64_t hash = seed[2] ^ len;
     while (len > 16) {
@@ -81,20 +77,17 @@ static inline uint64_t watch_hash_script(const lnf_watchset *set, const unsigned
     return watch_mix(hash, seed[4]);
 }
 
-static inline uint8_t watch_tag(uint64_t hash)
-{
+static inline uint8_t watch_tag(uint64_t hash) {
     uint8_t tag = (uint8_t)(hash >> 56);
     return tag ? tag : 1;
 }
 
-static inline void watch_prefetch(const lnf_watchset *set, uint64_t hash)
-{
+static inline void watch_prefetch(const lnf_watchset *set, uint64_t hash) {
     __builtin_prefetch(set->tags + (hash & set->mask));
 }
 
 /* 0 if nothing in the set has this hash; 1 if something may. */
-static inline int watch_maybe(const lnf_watchset *set, uint64_t hash)
-{
+static inline int watch_maybe(const lnf_watchset *set, uint64_t hash) {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
     uint64_t tags = watch_load64(set->tags + (hash & set->mask));
     uint64_t differences = tags ^ (ones * watch_tag(hash));
@@ -104,7 +97,8 @@ static inline int watch_maybe(const lnf_watchset *set, uint64_t hash)
 }
 
 /* The entry of this key, or NULL. A key is 36 bytes of an outpoint or a whole script. */
-const watch_entry *watch_find(const lnf_watchset *set, uint64_t hash, int is_script, const unsigned char *key, size_t len);
+const watch_entry *watch_find(const lnf_watchset *set, uint64_t hash, int is_script, const unsigned char *key,
+                              size_t len);
 int watch_add(lnf_watchset *set, int is_script, const unsigned char *key, size_t len);
 /* A set with the same seeds, so that a hash counts for both; NULL if memory ran out. */
 lnf_watchset *watch_create_like(const lnf_watchset *set);

@@ -8,12 +8,12 @@
 
 #include "lnfast.h"
 
-#define CHECK(condition)                                                            \
-    do {                                                                            \
-        if (!(condition)) {                                                         \
+#define CHECK(condition)                                                              \
+    do {                                                                              \
+        if (!(condition)) {                                                           \
             fprintf(stderr, "%s:%d: %s is not so\n", __FILE__, __LINE__, #condition); \
-            abort();                                                                \
-        }                                                                           \
+            abort();                                                                  \
+        }                                                                             \
     } while (0)
 
 /* Heap memory of exactly this size: one byte too far is an error of AddressSanitizer. */

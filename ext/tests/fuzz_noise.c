@@ -54,7 +54,8 @@ static void connection(source *from) {
     }
     int ok = 1;
     size_t have = 0, good = 0, end = 0;
-    while (good < n_messages && end + lens[good] + LNF_NOISE_OVERHEAD_BYTES <= changed) end += lens[good++] + LNF_NOISE_OVERHEAD_BYTES;
+    while (good < n_messages && end + lens[good] + LNF_NOISE_OVERHEAD_BYTES <= changed)
+        end += lens[good++] + LNF_NOISE_OVERHEAD_BYTES;
     while (ok && have < total) {
         have += 1 + (next(from) << 4 | next(from) >> 4);
         if (have > total || from->left == 0) have = total;

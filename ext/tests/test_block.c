@@ -45,7 +45,8 @@ static void hits_of_a_small_block(void) {
     CHECK(hits[1].tx_index == 0 && hits[1].tx_offset == 81 && hits[1].kind == LNF_HIT_SCRIPT && hits[1].index == 0);
     CHECK(hits[2].tx_index == 1 && hits[2].kind == LNF_HIT_JOINED && hits[2].index == 0);
     CHECK(hits[2].tx_offset == 81 + hits[0].tx_len && hits[2].tx_offset + hits[2].tx_len == len);
-    CHECK(memcmp(hits[0].txid32, hits[1].txid32, 32) == 0 && memcmp(hits[0].txid32, block + hits[2].tx_offset + 5, 32) == 0);
+    CHECK(memcmp(hits[0].txid32, hits[1].txid32, 32) == 0 &&
+          memcmp(hits[0].txid32, block + hits[2].tx_offset + 5, 32) == 0);
     CHECK(lnf_watchset_size(set) == 2);
     memset(hits, 0xee, sizeof hits);
     CHECK(lnf_block_scan(hash, hits, &found, 1, set, exact_block, len) && found == 3);
@@ -77,7 +78,8 @@ static void many_bytes_at_once(void) {
     for (uint32_t round = 0; round < 20000; round++) {
         if (round % 8 == 0) len = small_block(block);
         fill(chance, 4, round);
-        block[80 + (chance[0] + 256u * chance[1]) % (len - 80)] = chance[2] < 128 ? chance[3] : (unsigned char)(0xfc + chance[3] % 4);
+        block[80 + (chance[0] + 256u * chance[1]) % (len - 80)] =
+            chance[2] < 128 ? chance[3] : (unsigned char)(0xfc + chance[3] % 4);
         LLVMFuzzerTestOneInput(block, len - (chance[2] % 16 == 0 ? chance[3] % len : 0));
     }
 }

@@ -10,11 +10,9 @@ static const struct {
      "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
      "00000000000000000000000000000000",
      "00000000000000000000000000000000"},
-    {"0200000000000000000000000000000000000000000000000000000000000000",
-     "ffffffffffffffffffffffffffffffff",
+    {"0200000000000000000000000000000000000000000000000000000000000000", "ffffffffffffffffffffffffffffffff",
      "03000000000000000000000000000000"},
-    {"02000000000000000000000000000000ffffffffffffffffffffffffffffffff",
-     "02000000000000000000000000000000",
+    {"02000000000000000000000000000000ffffffffffffffffffffffffffffffff", "02000000000000000000000000000000",
      "03000000000000000000000000000000"},
     {"0100000000000000000000000000000000000000000000000000000000000000",
      "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11000000000000000000000000000000",
@@ -22,8 +20,7 @@ static const struct {
     {"0100000000000000000000000000000000000000000000000000000000000000",
      "fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101",
      "00000000000000000000000000000000"},
-    {"0200000000000000000000000000000000000000000000000000000000000000",
-     "fdffffffffffffffffffffffffffffff",
+    {"0200000000000000000000000000000000000000000000000000000000000000", "fdffffffffffffffffffffffffffffff",
      "faffffffffffffffffffffffffffffff"},
     {"0100000000000000040000000000000000000000000000000000000000000000",
      "e33594d7505e43b900000000000000003394d7505e4379cd010000000000000000000000000000000000000000000000"
@@ -82,8 +79,8 @@ static void extremes(unsigned level) {
 
 /* RFC 8439, 2.8.2. */
 static void rfc_8439_aead(void) {
-    static const char PLAIN[] =
-        "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+    static const char PLAIN[] = "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the "
+                                "future, sunscreen would be it.";
     static const char CIPHER[] =
         "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b"
         "1a71de0a9e060b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc"
@@ -107,7 +104,8 @@ static void every_length(unsigned level) {
         lnf_cpu_restrict(0);
         lnf_aead_encrypt(expected, data, len, data, ad_len, key32, nonce12);
         lnf_cpu_restrict(level);
-        unsigned char *in = exact_copy(data, len), *ad = exact_copy(data, ad_len), *out = exact(len + 16), *back = exact(len);
+        unsigned char *in = exact_copy(data, len), *ad = exact_copy(data, ad_len), *out = exact(len + 16),
+                      *back = exact(len);
         lnf_aead_encrypt(out, in, len, ad, ad_len, key32, nonce12);
         CHECK(memcmp(out, expected, len + 16) == 0);
         CHECK(lnf_aead_decrypt(back, out, len, ad, ad_len, key32, nonce12));

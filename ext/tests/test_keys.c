@@ -25,7 +25,8 @@ static void storage(void) {
         lnf_per_commitment_secret(known, seed, prefix);
         CHECK(lnf_shachain_derive(out, known, prefix, index) && memcmp(out, expected, 32) == 0);
         /* A bit of the prefix that differs. */
-        CHECK(prefix == 0 || (!lnf_shachain_derive(out, known, prefix, index ^ (prefix & -prefix)) && is_zero(out, 32)));
+        CHECK(prefix == 0 ||
+              (!lnf_shachain_derive(out, known, prefix, index ^ (prefix & -prefix)) && is_zero(out, 32)));
     }
     CHECK(!lnf_shachain_derive(out, seed, 0, LAST + 1) && is_zero(out, 32));
     CHECK(!lnf_shachain_derive(out, seed, LAST + 1, 0) && is_zero(out, 32));

@@ -23,7 +23,8 @@ static void connect(side *ours, side *theirs) {
     CHECK(lnf_noise_finish(got33, &theirs->send, &theirs->receive, &error, &b, act_three) && error == LNF_NOISE_OK);
     CHECK(memcmp(got33, ls33, 33) == 0);
     CHECK(is_zero((const unsigned char *)&a, sizeof a) && is_zero((const unsigned char *)&b, sizeof b));
-    CHECK(memcmp(ours->send.key32, theirs->receive.key32, 32) == 0 && memcmp(ours->receive.key32, theirs->send.key32, 32) == 0);
+    CHECK(memcmp(ours->send.key32, theirs->receive.key32, 32) == 0 &&
+          memcmp(ours->receive.key32, theirs->send.key32, 32) == 0);
 }
 
 /* Any changed bit of an act is refused, with nothing left over. */
@@ -96,7 +97,8 @@ static void stream(size_t step) {
         size_t n = 0, used = 0, done = 0;
         do {
             const unsigned char *message = plain;
-            CHECK(lnf_noise_decrypt(plain, got_lens, &n, &used, &theirs.receive, part + done, have - at - done, sizeof plain, 32));
+            CHECK(lnf_noise_decrypt(plain, got_lens, &n, &used, &theirs.receive, part + done, have - at - done,
+                                    sizeof plain, 32));
             for (size_t i = 0; i < n; i++, count++) {
                 CHECK(got_lens[i] == lens[count] && memcmp(message, pointers[count], lens[count]) == 0);
                 message += got_lens[i];
@@ -112,7 +114,8 @@ static void stream(size_t step) {
 
 static void changed_frames(void) {
     unsigned char frames[3 * 35], plain[8], bad[3 * 35];
-    const unsigned char *pointers[3] = {(const unsigned char *)"a", (const unsigned char *)"b", (const unsigned char *)"c"};
+    const unsigned char *pointers[3] = {(const unsigned char *)"a", (const unsigned char *)"b",
+                                        (const unsigned char *)"c"};
     size_t lens[3] = {1, 1, 1}, got[3], n, used;
     side ours, theirs;
     connect(&ours, &theirs);

@@ -29,8 +29,8 @@ static int toy_pubkey_tweak_mul(const void *ctx, lnf_secp_pubkey *pubkey, const 
 }
 
 /* What a caller allocates for one packet, to the byte. */
-static int peel(lnf_onion_peeled *out, const unsigned char *packet, size_t len, const unsigned char *data, size_t data_len,
-                const unsigned char *path_key33, const unsigned char *node32) {
+static int peel(lnf_onion_peeled *out, const unsigned char *packet, size_t len, const unsigned char *data,
+                size_t data_len, const unsigned char *path_key33, const unsigned char *node32) {
     lnf_onion_sealed in = {packet, len, data, data_len, path_key33};
     memset(out, 0xee, sizeof *out);
     out->unwrapped = len < LNF_ONION_OVERHEAD_BYTES ? NULL : exact(2 * (len - LNF_ONION_OVERHEAD_BYTES));
@@ -64,7 +64,8 @@ static void there_and_back(size_t n, size_t payload_len, size_t room) {
         packet[len / 2] ^= 1;
         lnf_sha256(digest32, packet, len);
         CHECK(!peel(&out, packet, len, data, sizeof data, NULL, nodes[i]) && out.error == LNF_ONION_BAD_HMAC);
-        CHECK(memcmp(out.sha256_of_onion32, digest32, 32) == 0 && is_zero(out.shared_secret32, 32) && out.payload_len == 0);
+        CHECK(memcmp(out.sha256_of_onion32, digest32, 32) == 0 && is_zero(out.shared_secret32, 32) &&
+              out.payload_len == 0);
         done(&out);
         packet[len / 2] ^= 1;
         CHECK(peel(&out, packet, len, data, sizeof data, NULL, nodes[i]) && out.error == LNF_ONION_OK);
@@ -93,7 +94,8 @@ static void seal(unsigned char *packet, const unsigned char *field, size_t field
 }
 
 static void malformed_lengths(void) {
-    static const unsigned char STARTS[][5] = {{0}, {1}, {2}, {0xfc}, {0xfd, 0, 0xfc}, {0xfd, 0, 0xfd}, {0xfd, 0xff, 0xff}, {0xfe}, {0xff}};
+    static const unsigned char STARTS[][5] = {
+        {0}, {1}, {2}, {0xfc}, {0xfd, 0, 0xfc}, {0xfd, 0, 0xfd}, {0xfd, 0xff, 0xff}, {0xfe}, {0xff}};
     unsigned char node32[32];
     lnf_onion_peeled out;
     fill(node32, 32, 3);
@@ -135,7 +137,8 @@ static void failures(void) {
             lnf_failure_packet_create(packet, message, LENS[i], secrets + 32 * from);
             for (size_t j = from; j-- > 0;) lnf_failure_packet_wrap(packet, len, secrets + 32 * j);
             CHECK(lnf_failure_packet_unwrap(back, &message_len, &hop, packet, len, secrets, 30));
-            CHECK(hop == from && message_len == LENS[i] && (message_len == 0 || memcmp(back, message, message_len) == 0));
+            CHECK(hop == from && message_len == LENS[i] &&
+                  (message_len == 0 || memcmp(back, message, message_len) == 0));
             packet[len - 1] ^= 1;
             CHECK(!lnf_failure_packet_unwrap(back, &message_len, &hop, packet, len, secrets, 30) && message_len == 0);
             free(message);

@@ -28,7 +28,8 @@ static void pieces_are_the_whole(void) {
         for (size_t step = 1; step < 130; step += 9) {
             lnf_sha256_ctx ctx;
             lnf_sha256_init(&ctx);
-            for (size_t at = 0; at < len; at += step) lnf_sha256_update(&ctx, copy + at, len - at < step ? len - at : step);
+            for (size_t at = 0; at < len; at += step)
+                lnf_sha256_update(&ctx, copy + at, len - at < step ? len - at : step);
             lnf_sha256_final(pieces, &ctx);
             CHECK(memcmp(whole, pieces, 32) == 0);
             CHECK(is_zero((const unsigned char *)&ctx, sizeof ctx));

@@ -1,19 +1,26 @@
 #include "check.h"
 
 /* BOLT 3, Appendix B and G: one transaction without a witness, one with. */
-static const char FUNDING[] =
-    "0200000001adbb20ea41a8423ea937e76e8151636bf6093b70eaff942930d20576600521fd000000006b48304502210090587b6201e166ad6af0227d3036a945"
-    "4223d49a1f11839c1a362184340ef0240220577f7cd5cca78719405cbf1de7414ac027f0239ef6e214c90fcaab0454d84b3b012103535b32d5eb0a6ed0982a04"
-    "79bbadc9868d9836f6ba94dd5a63be16d875069184ffffffff028096980000000000220020c015c4a6be010e21657068fc2e6a9d02b27ebe4d490a25846f7237"
-    "f104d1a3cd20256d29010000001600143ca33c2e4446f4a305f23c80df8ad1afdcf652f900000000";
+static const char FUNDING[] = "0200000001adbb20ea41a8423ea937e76e8151636bf6093b70eaff942930d20576600521fd000000006b4830"
+                              "4502210090587b6201e166ad6af0227d3036a945"
+                              "4223d49a1f11839c1a362184340ef0240220577f7cd5cca78719405cbf1de7414ac027f0239ef6e214c90fca"
+                              "ab0454d84b3b012103535b32d5eb0a6ed0982a04"
+                              "79bbadc9868d9836f6ba94dd5a63be16d875069184ffffffff028096980000000000220020c015c4a6be010e"
+                              "21657068fc2e6a9d02b27ebe4d490a25846f7237"
+                              "f104d1a3cd20256d29010000001600143ca33c2e4446f4a305f23c80df8ad1afdcf652f900000000";
 static const char FUNDING_TXID[] = "bef67e4e2fb9ddeeb3461973cd4c62abb35050b1add772995b820b584a488489";
-static const char DUAL[] =
-    "02000000000102b932b0669cd0394d0d5bcc27e01ab8c511f1662a6799925b346c0cf18fca03430200000000fdffffffb932b0669cd0394d0d5bcc27e01ab8c5"
-    "11f1662a6799925b346c0cf18fca03430000000000fdffffff03e5effa02000000001600141ca1cca8855bad6bc1ea5436edd8cff10b7e448b1cf0fa02000000"
-    "0016001444cb0c39f93ecc372b5851725bd29d865d333b100084d71700000000220020297b92c238163e820b82486084634b4846b86a3c658d87b9384192e6be"
-    "a98ec50247304402207de9ba56bb9f641372e805782575ee840a899e61021c8b1572b3ec1d5b5950e9022069e9ba998915dae193d3c25cb89b5e64370e6a3a77"
-    "55e7f31cf6d7cbc2a49f6d0121034695f5b7864c580bf11f9f8cb1a94eb336f2ce9ef872d2ae1a90ee276c772484022068656c6c6f2074686572652c20746869"
-    "73206973206120626974636f6e2121212782012088a820add57dfe5277079d069ca4ad4893c96de91f88ffb981fdc6a2a34d5336c66aff8778000000";
+static const char DUAL[] = "02000000000102b932b0669cd0394d0d5bcc27e01ab8c511f1662a6799925b346c0cf18fca03430200000000fdf"
+                           "fffffb932b0669cd0394d0d5bcc27e01ab8c5"
+                           "11f1662a6799925b346c0cf18fca03430000000000fdffffff03e5effa02000000001600141ca1cca8855bad6bc"
+                           "1ea5436edd8cff10b7e448b1cf0fa02000000"
+                           "0016001444cb0c39f93ecc372b5851725bd29d865d333b100084d71700000000220020297b92c238163e820b824"
+                           "86084634b4846b86a3c658d87b9384192e6be"
+                           "a98ec50247304402207de9ba56bb9f641372e805782575ee840a899e61021c8b1572b3ec1d5b5950e9022069e9b"
+                           "a998915dae193d3c25cb89b5e64370e6a3a77"
+                           "55e7f31cf6d7cbc2a49f6d0121034695f5b7864c580bf11f9f8cb1a94eb336f2ce9ef872d2ae1a90ee276c77248"
+                           "4022068656c6c6f2074686572652c20746869"
+                           "73206973206120626974636f6e2121212782012088a820add57dfe5277079d069ca4ad4893c96de91f88ffb981f"
+                           "dc6a2a34d5336c66aff8778000000";
 static const char DUAL_TXID[] = "576038e68972639329b08c73527c7d3a235d0412d7a5a49e069daac157e6a45c";
 
 /* Reads everything that the walk found, so that AddressSanitizer sees every offset. */
@@ -26,7 +33,8 @@ static void read_all(const lnf_tx *tx) {
         at = lnf_tx_input(&input, tx, at);
         sum += input.outpoint36[35];
         for (size_t k = 0; k < input.script_len; k++) sum += input.script[k];
-        for (uint32_t type = 0; type < 256; type += 41) CHECK(lnf_tx_sighash_bip143(hash32, tx, i, input.script, input.script_len, 1, type));
+        for (uint32_t type = 0; type < 256; type += 41)
+            CHECK(lnf_tx_sighash_bip143(hash32, tx, i, input.script, input.script_len, 1, type));
     }
     at = tx->outputs_at;
     for (size_t i = 0; i < tx->output_count; i++) {
@@ -95,16 +103,19 @@ static void noise(void) {
 
 /* No script is longer than LNF_SCRIPT_MAX, whatever the numbers. */
 static void scripts_fit(void) {
-    static const uint32_t NUMBERS[] = {0, 1, 16, 17, 127, 128, 255, 256, 32767, 32768, 8388607, 8388608, 2147483647, 2147483648u, 4294967295u};
+    static const uint32_t NUMBERS[] = {0,     1,     16,      17,      127,        128,         255,        256,
+                                       32767, 32768, 8388607, 8388608, 2147483647, 2147483648u, 4294967295u};
     unsigned char points[165], hash32[32] = {7};
     fill(points, sizeof points, 3);
     for (size_t i = 0; i < sizeof NUMBERS / sizeof NUMBERS[0]; i++) {
         for (int anchors = 0; anchors < 2; anchors++) {
             unsigned char *script = exact(LNF_SCRIPT_MAX), program34[34];
-            size_t len = lnf_script_received_htlc(script, points, points + 33, points + 66, hash32, NUMBERS[i], anchors);
+            size_t len =
+                lnf_script_received_htlc(script, points, points + 33, points + 66, hash32, NUMBERS[i], anchors);
             CHECK(len <= LNF_SCRIPT_MAX);
             lnf_script_p2wsh(program34, script, len);
-            CHECK(lnf_script_offered_htlc(script, points, points + 33, points + 66, hash32, anchors) == (anchors ? 136u : 133u));
+            CHECK(lnf_script_offered_htlc(script, points, points + 33, points + 66, hash32, anchors) ==
+                  (anchors ? 136u : 133u));
             CHECK(lnf_script_to_local(script, points, NUMBERS[i], points + 33) <= LNF_SCRIPT_MAX);
             free(script);
         }

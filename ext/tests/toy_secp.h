@@ -40,7 +40,8 @@ static int toy_pubkey_parse(const void *ctx, lnf_secp_pubkey *pubkey, const unsi
     return 1;
 }
 
-static int toy_pubkey_serialize(const void *ctx, unsigned char *output, size_t *len, const lnf_secp_pubkey *pubkey, unsigned flags) {
+static int toy_pubkey_serialize(const void *ctx, unsigned char *output, size_t *len, const lnf_secp_pubkey *pubkey,
+                                unsigned flags) {
     uint64_t number;
     (void)ctx;
     CHECK(*len == 33 && flags == LNF_SECP_COMPRESSED);
@@ -67,8 +68,8 @@ static int toy_pubkey_create(const void *ctx, lnf_secp_pubkey *pubkey, const uns
     return ok;
 }
 
-static int toy_ecdh(const void *ctx, unsigned char *output32, const lnf_secp_pubkey *pubkey, const unsigned char *seckey32, void *hash,
-                    void *data) {
+static int toy_ecdh(const void *ctx, unsigned char *output32, const lnf_secp_pubkey *pubkey,
+                    const unsigned char *seckey32, void *hash, void *data) {
     uint64_t number;
     unsigned char point33[33];
     (void)ctx;
