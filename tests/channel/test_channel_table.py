@@ -7,7 +7,7 @@ import pytest
 from pyln_fast.channel import channel
 from pyln_fast.channel import commands as c
 from pyln_fast.channel.actions import EmitEvent, ForgetChannel, SendMessage
-from pyln_fast.channel.channel import HANDLERS, MESSAGES, EarlyMessage
+from pyln_fast.channel.channel import HANDLERS, MESSAGES, EarlyMessage, LateReestablish
 from pyln_fast.channel.errors import ChannelUnavailable
 from pyln_fast.channel.htlc import Failed, OutboundPaymentHtlc
 from pyln_fast.channel.state import AnyState, Closing
@@ -167,6 +167,10 @@ def test_a_message_that_has_no_place(name: str, message: type) -> None:
     ignored = name == "Closing" or (name in ("Negotiating", "Syncing") and message is m.ChannelReady)
     if name in ("Offline", "Syncing") and not ignored:
         with pytest.raises(EarlyMessage):
+            channel.receive(state, MESSAGE_SAMPLES[message], side.context)
+        return
+    if message is m.ChannelReestablish and hasattr(state, "data") and not ignored:
+        with pytest.raises(LateReestablish):
             channel.receive(state, MESSAGE_SAMPLES[message], side.context)
         return
     transition = channel.receive(state, MESSAGE_SAMPLES[message], side.context)
