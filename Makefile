@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 NATIVE := $(wildcard ext/src/*.c ext/src/*.h ext/include/*.h ext/cython/*.pyx ext/cython/*.pxd) setup.py
 ARGS ?=
 
-.PHONY: help demo test lint format bench sanitize ctime fuzz package clean
+.PHONY: help demo test lint format bench interop sanitize ctime fuzz package clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -39,6 +39,11 @@ format: $(STAMP) ## the layout that make lint asks for
 
 bench: $(STAMP) ## the benchmarks and their table (ARGS="--json FILE")
 	@$(BIN)/python -m pytest benchmarks $(ARGS)
+
+PEERS ?= ldk
+interop: $(STAMP) ## against other implementations, PEERS=ldk (needs node and npm; ARGS="--json FILE", "--help")
+	@command -v npm >/dev/null || { echo "make interop needs node and npm (apt-get install nodejs npm)"; exit 1; }
+	@$(BIN)/python -m tests.interop --peers $(PEERS) $(ARGS)
 
 sanitize: $(STAMP) ## the C core under ASan and UBSan: its tests in C, then those in Python that call it
 	@$(MAKE) -s -C ext/tests warnings all
