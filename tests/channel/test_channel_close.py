@@ -478,6 +478,22 @@ def test_an_error_after_agreement_leaves_the_closing_transaction() -> None:
     agreed(pair)
 
 
+def test_a_close_that_confirms_before_its_last_message_keeps_its_reason() -> None:
+    pair = Pair().open()
+    pair.alice.execute(CloseChannel())
+    pair.bob.receive(pair.alice.sent()[0])
+    pair.alice.receive(pair.bob.sent()[0])
+    for side, reason in (
+        (pair.alice, LocallyInitiatedCooperativeClosure()),
+        (pair.bob, CounterpartyInitiatedCooperativeClosure()),
+    ):
+        side.actions.clear()
+        side.execute(FundingSpentOnChain(Txid(bytes(32)), False))
+        (event,) = [action.event for action in side.actions if isinstance(action, EmitEvent)]
+        assert isinstance(event, ChannelClosed)
+        assert event.reason == reason
+
+
 @pytest.mark.parametrize("is_commitment", [True, False])
 def test_a_spend_of_the_funding_closes_the_channel(is_commitment: bool) -> None:
     pair = Pair().open()

@@ -36,8 +36,10 @@ from pyln_fast.events import (
     ChannelClosed,
     CommitmentTxConfirmed,
     CounterpartyForceClosed,
+    CounterpartyInitiatedCooperativeClosure,
     HolderForceClosed,
     LegacyCooperativeClosure,
+    LocallyInitiatedCooperativeClosure,
 )
 from pyln_fast.tx.monitor_update import ChannelForceClosed
 from pyln_fast.types import ChannelId, Msat, NodeId, Sat
@@ -180,6 +182,17 @@ def do_force_close(state: AnyState, command: ForceClose, ctx: Context) -> Transi
     return fail(state, HolderForceClosed(data_of(state) is not None, command.message), command.message)
 
 
+def cooperative_reason(data: ChannelData) -> AnyClosureReason:
+    """Who began it. Neither, if the chain knows of a close that we do not."""
+    if data.holder_shutdown_script is None:
+        return LegacyCooperativeClosure()
+    return (
+        LocallyInitiatedCooperativeClosure()
+        if data.holder_initiated_shutdown
+        else CounterpartyInitiatedCooperativeClosure()
+    )
+
+
 def do_funding_spent(state: AnyState, command: FundingSpentOnChain, ctx: Context) -> Transition[AnyState]:
     """The funding output is spent in the chain: the channel is closed, whatever anybody says."""
     data = data_of(state)
@@ -193,6 +206,6 @@ def do_funding_spent(state: AnyState, command: FundingSpentOnChain, ctx: Context
     error = "the funding output was spent by a commitment transaction" if command.is_commitment else None
     agreed = inner.agreed if isinstance(inner, Negotiating) else None
     closing = Closing(data, error, spent_by_commitment=command.is_commitment, agreed=agreed)
-    reason: AnyClosureReason = CommitmentTxConfirmed() if command.is_commitment else LegacyCooperativeClosure()
+    reason: AnyClosureReason = CommitmentTxConfirmed() if command.is_commitment else cooperative_reason(data)
     events = () if already_told and not command.is_commitment else (closed_event(data, reason),)
     return saved(closing, *dropped, *events)

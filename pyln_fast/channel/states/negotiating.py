@@ -20,6 +20,7 @@ from pyln_fast.channel.errors import InvalidField, LimitExceeded, NoCommonClosin
 from pyln_fast.channel.state import AnyState, ChannelData, ClosingProposal, Negotiating, Offline
 from pyln_fast.channel.states.common import (
     closed_event,
+    cooperative_reason,
     do_force_close,
     do_funding_spent,
     fail,
@@ -30,11 +31,7 @@ from pyln_fast.channel.states.common import (
 from pyln_fast.channel.states.wait_for_open_channel import do_nothing
 from pyln_fast.channel.transition import Context, Handlers, Transition
 from pyln_fast.config import FEERATE_FLOOR_SATS_PER_KW
-from pyln_fast.events import (
-    CounterpartyInitiatedCooperativeClosure,
-    LocallyInitiatedCooperativeClosure,
-    ProcessingError,
-)
+from pyln_fast.events import ProcessingError
 from pyln_fast.tx import closing as tx_closing
 from pyln_fast.tx.transaction import Transaction, serialize
 from pyln_fast.types import Sat, Signature
@@ -206,12 +203,7 @@ def _agree(
     complete = serialize(tx_closing.complete_closing(tx_params, tx, _signed(data, tx, ctx), msg.signature))
     first_time = state.agreed is None
     agreed = replace(state, agreed=complete, agreed_fee_satoshis=msg.fee_satoshis)
-    reason = (
-        LocallyInitiatedCooperativeClosure()
-        if data.holder_initiated_shutdown
-        else CounterpartyInitiatedCooperativeClosure()
-    )
-    events = (closed_event(data, reason),) if first_time else ()
+    events = (closed_event(data, cooperative_reason(data)),) if first_time else ()
     broadcast = BroadcastTransaction(complete, "CooperativeClose")
     return Transition(agreed, (SaveChannel(agreed), *answer, broadcast, *events))
 
