@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ AMOUNT_MSAT = 20_000_123
 
 
 def around_every_dust_limit(feerate_per_kw: int, anchors: bool) -> list[int]:
-    """Amounts in msat: the smallest, whole satoshis, and those at which an HTLC gets an output on one side or on both."""
+    """Amounts in msat: the smallest, whole satoshis, and those at which an HTLC gets an output on one side or both."""
     timeout = DUST_LIMIT_SAT + htlc_timeout_fee(feerate_per_kw, anchors)
     success = DUST_LIMIT_SAT + htlc_success_fee(feerate_per_kw, anchors)
     amounts = {1, 2, 999, 1000, 1001}
@@ -155,7 +155,7 @@ def _path_failure(payer: Party, payment_hash: str) -> tuple[str | None, bool]:
         raise Failure("LDK has no PaymentPathFailed")
     hops = found["hops"]
     # LDK names the channel at fault: the one that leaves the failing node, or none where the last node failed it.
-    for before, hop in zip(hops, hops[1:]):
+    for before, hop in itertools.pairwise(hops):
         if found["scid"] == hop["scid"]:
             return before["node_id"], found["permanently"]
     return hops[-1]["node_id"] if found["scid"] is None else None, found["permanently"]
@@ -203,7 +203,6 @@ async def failures_in_the_middle(world: World) -> None:
         await _expect_failure(world, payer, sign(invoice, keys).text, middle, "RetriesExhausted", False)
         failures = middle.of(HTLCHandlingFailed) if isinstance(middle, OurNode) else []
         check(not isinstance(middle, OurNode) or len(failures) == 2, f"our HTLCHandlingFailed: {failures}")
-        await asyncio.sleep(0)
 
 
 async def _drain(world: World, payer: Party, payee: Party) -> None:
