@@ -136,7 +136,8 @@ def test_payments(anchors: bool, at_once: int, target: int, report: Callable[...
     payments.pay()
     payments.check()
     bare = bare_signatures(at_once)
-    rounds = max(1, 100 // at_once)
+    # Short enough to fall between the interruptions of a busy machine.
+    rounds = max(1, 5 // at_once)
     best, floor = float("inf"), float("inf")
     end = time.perf_counter() + 2
     while time.perf_counter() < end:
