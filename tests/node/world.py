@@ -13,7 +13,7 @@ from pyln_fast.config import UserConfig
 from pyln_fast.errors import LightningError
 from pyln_fast.events import Event, OpenChannelRequest, PaymentClaimable
 from pyln_fast.node.effects import Answer, BroadcastPackage, CloseSocket, OfferEvent, SendBytes, WriteBatch
-from pyln_fast.node.node import Node
+from pyln_fast.node.node import Node, Report
 from pyln_fast.node.payments import NO_RETRY
 from pyln_fast.payment.invoice import Invoice
 from pyln_fast.payment.invoice import decode as decode_invoice
@@ -67,6 +67,15 @@ class Host:
         self.hold_writes = False
         """A slow disk: batches wait for `finish_write`."""
         self.hold_claims = False
+        self.may_err = False
+        """A test that breaks the node expects reports of level error, in `errors`."""
+        self.errors: list[Report] = []
+        self.crash_in: int | None = None
+        """The host dies at that many writes from now: 0 is the next."""
+        self.crash_after_write = False
+        """Whether the write at which it dies is on disk."""
+        self.offered: dict[int, Event] = {}
+        """By sequence, over all restarts: what an idempotent handler has seen."""
         self._token = 0
         self.node: Node
         self.start()
@@ -97,7 +106,12 @@ class Host:
     def crash(self) -> None:
         """Nothing is left but the store."""
         self.alive = False
+        self.writes.clear()
+        self.answers.clear()
         self.world.drop_connections_of(self)
+
+    def restart(self) -> None:
+        self.start()
 
     # --- the turn
 
@@ -112,6 +126,14 @@ class Host:
         for effect in self.node.process_events():
             if isinstance(effect, WriteBatch):
                 self.writes.append(effect.batch)
+                if self.crash_in is not None:
+                    self.crash_in -= 1
+                    if self.crash_in < 0:
+                        self.crash_in = None
+                        for batch in self.writes if self.crash_after_write else ():
+                            self.store.append(batch)
+                        self.crash()
+                        return
                 if not self.hold_writes:
                     self.finish_write()
             elif isinstance(effect, SendBytes):
@@ -125,7 +147,8 @@ class Host:
             else:
                 assert isinstance(effect, Answer)
                 self.answers[effect.token] = effect.result
-        assert not any(report.level == "error" for report in self.node.reports), self.node.reports
+        self.errors += [report for report in self.node.reports if report.level == "error"]
+        assert not self.errors or self.may_err, self.errors
         self.node.reports.clear()
 
     def finish_write(self) -> None:
@@ -135,6 +158,7 @@ class Host:
 
     def handle(self, offered: OfferEvent) -> None:
         event = offered.event
+        assert self.offered.setdefault(offered.sequence, event) == event
         self.events.append(event)
         manager = self.node.channel_manager
         if isinstance(event, OpenChannelRequest):
@@ -156,6 +180,8 @@ class Host:
         """A command and its durable answer, with everything that follows in the whole world."""
         token = self.command(function)
         self.world.settle()
+        if not self.alive:
+            return None
         result = self.answers.pop(token)
         if isinstance(result, LightningError):
             raise result
@@ -177,6 +203,8 @@ class Host:
                 self.node.blocks_disconnected(locator.back_to(fork.height))
             elif locator.height == best:
                 break
+            elif not self.alive:
+                return
             else:
                 height = BlockHeight(locator.height + 1)
                 raw = chain.block_in_bytes(self.world.hash_at(height))
@@ -193,7 +221,9 @@ class Host:
         return list(self.node.core.state.channels.values())[index]
 
     def balance_msat(self) -> int:
-        return sum(state.data.commitments.to_holder_msat for state in self.node.core.state.channels.values())
+        """In channels whose funding is in the chain."""
+        channels = self.node.core.state.channels.values()
+        return sum(state.data.commitments.to_holder_msat for state in channels if state.data.funding.height is not None)
 
 
 class World:
@@ -220,14 +250,15 @@ class World:
 
     # --- connections
 
-    def connect(self, a: Host, b: Host) -> None:
+    def connect(self, a: Host, b: Host, settle: bool = True) -> None:
         mine, theirs = self._next_conn, self._next_conn + 1
         self._next_conn += 2
         self._conns[(a.name, mine)] = (b.name, theirs)
         self._conns[(b.name, theirs)] = (a.name, mine)
         b.node.new_inbound_connection(theirs)
         a.node.new_outbound_connection(mine, b.node.core.node_id)
-        self.settle()
+        if settle:
+            self.settle()
 
     def send(self, host: Host, conn: int, data: bytes) -> None:
         if (host.name, conn) in self._conns:
@@ -242,6 +273,9 @@ class World:
             if self.hosts[other[0]].alive:
                 self.hosts[other[0]].node.socket_disconnected(other[1])
 
+    def are_connected(self, a: Host, b: Host) -> bool:
+        return a.alive and b.alive and b.node.core.node_id in a.node.core.peers
+
     def drop_connections_of(self, host: Host) -> None:
         for name, conn in [key for key in self._conns if key[0] == host.name]:
             other = self._conns.pop((name, conn))
@@ -254,9 +288,11 @@ class World:
 
     def step(self) -> bool:
         """One read at one node, or one turn of all."""
-        if self._queues:
-            name, conn, data = self._queues.popleft()
+        for position, (name, conn, data) in enumerate(self._queues):
             host = self.hosts[name]
+            if host.alive and not host.node.can_accept_input:
+                continue
+            del self._queues[position]
             if host.alive and (name, conn) in self._conns:
                 host.node.read_event(conn, data)
                 host.turn()
@@ -290,13 +326,14 @@ class World:
                 host.catch_up()
         self.settle()
 
-    def tick(self, seconds: int) -> None:
+    def tick(self, seconds: int, settle: bool = True) -> None:
         for _ in range(seconds):
             self.clock_ms += 1000
             for host in self.hosts.values():
                 if host.alive:
                     host.node.timer_tick(Monotonic(self.clock_ms), UnixTime(self.chain.now() + self.clock_ms // 1000))
-            self.settle()
+            if settle:
+                self.settle()
 
     # --- what tests do
 
