@@ -49,20 +49,33 @@ class ChainMonitor:
 
     def block_connected(self, hits: BlockHits, height: BlockHeight) -> list[MonitorAction]:
         actions: list[MonitorAction] = []
-        for hit in hits.hits:
-            for channel_id in self._concerned(hit):
-                actions += self._take(channel_monitor.transaction_seen(self._states[channel_id], hit, height))
-        for channel_id in self._take_due(height):
-            if channel_id in self._states:
-                actions += self._take(channel_monitor.best_block(self._states[channel_id], height))
+        for channel_id in self.concerned(hits, height):
+            actions += self.block_connected_for(channel_id, hits, height)
         return actions
+
+    def concerned(self, hits: BlockHits, height: BlockHeight) -> list[ChannelId]:
+        """The channels that are to be told of the block."""
+        found = {channel_id: None for hit in hits.hits for channel_id in self._concerned(hit)}
+        found.update(dict.fromkeys(self._take_due(height)))
+        return [channel_id for channel_id in found if channel_id in self._states]
+
+    def block_connected_for(self, channel_id: ChannelId, hits: BlockHits, height: BlockHeight) -> list[MonitorAction]:
+        """One channel alone, so that what goes wrong there does not keep the block from the others."""
+        actions: list[MonitorAction] = []
+        for hit in hits.hits:
+            if channel_id in self._concerned(hit):
+                actions += self._take(channel_monitor.transaction_seen(self._states[channel_id], hit, height))
+        return actions + self._take(channel_monitor.best_block(self._states[channel_id], height))
 
     def blocks_disconnected(self, from_height: BlockHeight) -> list[MonitorAction]:
         """The blocks from this height on are gone. Looks at every monitor: it is rare."""
         actions: list[MonitorAction] = []
-        for state in list(self._states.values()):
-            actions += self._take(channel_monitor.block_disconnected(state, from_height))
+        for channel_id in list(self._states):
+            actions += self.blocks_disconnected_for(channel_id, from_height)
         return actions
+
+    def blocks_disconnected_for(self, channel_id: ChannelId, from_height: BlockHeight) -> list[MonitorAction]:
+        return self._take(channel_monitor.block_disconnected(self._states[channel_id], from_height))
 
     def transactions_to_broadcast(
         self, signer_of: Callable[[bytes], EcdsaChannelSigner]

@@ -3,7 +3,8 @@ unknown (BOLT 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from pyln_fast.channel import channel
 from pyln_fast.channel.channel import MESSAGES
@@ -13,7 +14,6 @@ from pyln_fast.channel.commands import (
     CloseChannel,
     ForceClose,
     FundingTransactionGenerated,
-    NewBlock,
     PeerConnected,
     PeerDisconnected,
     UpdateFee,
@@ -21,9 +21,11 @@ from pyln_fast.channel.commands import (
 from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable
 from pyln_fast.channel.state import (
     AnyState,
+    Closing,
     FundedState,
     Negotiating,
     Normal,
+    Offline,
     ShuttingDown,
     Syncing,
     UnfundedState,
@@ -68,6 +70,9 @@ class ChannelManager:
         self._unfunded_ticks: dict[tuple[NodeId, ChannelId], int] = {}
         self._awaiting_ticks: dict[ChannelId, tuple[object, int]] = {}
         """What each channel's peer owes, and for how many ticks it has owed just that."""
+        self.suspended: dict[ChannelId, None] = {}
+        """Channels that could not be told of a connection, by a fault of ours: what their peer says to them is dropped
+        until a connection on which they can."""
 
     # --- what the user asks for
 
@@ -86,7 +91,7 @@ class ChannelManager:
         if not 0 <= user_channel_id < 1 << 64:
             raise APIMisuse(f"user_channel_id is {user_channel_id}, must be below 2^64")
         config = core.config.apply(override_config) if override_config is not None else core.config
-        temporary = ChannelId(core.keys.get_secure_random_bytes())
+        temporary = ChannelId(bytes(core.keys.get_secure_random_bytes()))
         keys_id = core.keys.generate_channel_keys_id(False, user_channel_id)
         core.need_script()
         ctx = core.context(their_network_key, config, temporary_channel_id=temporary)
@@ -176,18 +181,40 @@ class ChannelManager:
 
     # --- what peers say
 
-    def peer_connected(self, node_id: NodeId) -> None:
+    def peer_connected(self, node_id: NodeId) -> Iterator[Callable[[], None]]:
+        """What is to be done for each channel, each for itself. One that cannot do it is suspended."""
         for channel_id in self._channels_of(node_id):
-            self._core.execute(channel_id, PeerConnected())
+            self.suspended[channel_id] = None
+            if isinstance(self._core.state.channels[channel_id], Offline | Closing):
+                yield partial(self._core.execute, channel_id, PeerConnected())
+            else:
+                # It was not told that the connection before was lost: an input that was discarded.
+                yield partial(self._reconnected, channel_id)
+            self._resume_if(channel_id, (Syncing, Closing))
 
-    def peer_disconnected(self, node_id: NodeId) -> None:
-        core = self._core
-        for key in [key for key in core.unfunded if key[0] == node_id]:
-            transition = channel.execute(core.unfunded[key], PeerDisconnected(), core.context(node_id))
-            core.apply_unfunded(node_id, key[1], transition)
+    def _resume_if(self, channel_id: ChannelId, kinds: tuple[type, ...]) -> None:
+        state = self._core.state.channels.get(channel_id)
+        if state is None or isinstance(state, kinds):
+            self.suspended.pop(channel_id, None)
+
+    def _reconnected(self, channel_id: ChannelId) -> None:
+        self._core.execute(channel_id, PeerDisconnected())
+        self._core.execute(channel_id, PeerConnected())
+
+    def peer_disconnected(self, node_id: NodeId) -> Iterator[Callable[[], None]]:
+        """As `peer_connected`."""
+        for key in [key for key in self._core.unfunded if key[0] == node_id]:
+            yield partial(self._unfunded_disconnected, *key)
         for channel_id in self._channels_of(node_id):
             self._awaiting_ticks.pop(channel_id, None)
-            core.execute(channel_id, PeerDisconnected())
+            self.suspended[channel_id] = None
+            yield partial(self._core.execute, channel_id, PeerDisconnected())
+            self._resume_if(channel_id, (Offline, Closing))
+
+    def _unfunded_disconnected(self, node_id: NodeId, temporary: ChannelId) -> None:
+        core = self._core
+        transition = channel.execute(core.unfunded[node_id, temporary], PeerDisconnected(), core.context(node_id))
+        core.apply_unfunded(node_id, temporary, transition)
 
     def _channels_of(self, node_id: NodeId) -> list[ChannelId]:
         return [
@@ -209,7 +236,8 @@ class ChannelManager:
             return
         state = self._core.state.channels.get(channel_id)
         if state is not None and state.data.params.counterparty_node_id == node_id:
-            self._core.receive(channel_id, msg)
+            if channel_id not in self.suspended:
+                self._core.receive(channel_id, msg)
             return
         temporary = self._temporary_of(node_id, channel_id, msg)
         if temporary is not None:
@@ -271,7 +299,8 @@ class ChannelManager:
         for owner, temporary in [key for key in self._core.unfunded if key[0] == node_id]:
             self._receive_unfunded(owner, temporary, msg)
         for channel_id in self._channels_of(node_id):
-            self._core.receive(channel_id, msg)
+            if channel_id not in self.suspended:
+                self._core.receive(channel_id, msg)
 
     def _unknown_channel(self, node_id: NodeId, channel_id: ChannelId, msg: Message) -> None:
         """BOLT 2: a peer that asks for a channel that we do not know must fail it; anything else gets a warning."""
@@ -283,19 +312,20 @@ class ChannelManager:
 
     # --- time and blocks
 
-    def best_block(self) -> None:
+    def timer_ticks(self) -> Iterator[Callable[[], None]]:
+        """Once a minute (LDK): feerates follow the estimates, and nobody is waited for without end. Each for itself."""
+        yield self._core.refresh_feerates
+        yield self._expire_unfunded
         for channel_id in list(self._core.state.channels):
-            if channel_id in self._core.state.channels:
-                self._core.execute(channel_id, NewBlock())
+            yield partial(self._tick, channel_id)
 
-    def timer_tick_occurred(self) -> None:
-        """Once a minute (LDK): feerates follow the estimates, and nobody is waited for without end."""
-        self._core.refresh_feerates()
-        self._expire_unfunded()
-        for channel_id, state in list(self._core.state.channels.items()):
-            if isinstance(state, Normal):
-                self._update_feerate(channel_id, state)
-            self._check_overdue(channel_id, state)
+    def _tick(self, channel_id: ChannelId) -> None:
+        state = self._core.state.channels.get(channel_id)
+        if state is None:
+            return
+        if isinstance(state, Normal):
+            self._update_feerate(channel_id, state)
+        self._check_overdue(channel_id, state)
 
     def _expire_unfunded(self) -> None:
         core = self._core

@@ -23,6 +23,7 @@ from pyln_fast.errors import Consequence, LightningError, LocalError, RemoteErro
 from pyln_fast.events import Event, FundingGenerationReady
 from pyln_fast.features import Feature, Features
 from pyln_fast.node.announcements import Announcements
+from pyln_fast.node.blocks import Blocks
 from pyln_fast.node.channel_manager import ChannelManager
 from pyln_fast.node.core import Core, Peer
 from pyln_fast.node.effects import (
@@ -112,6 +113,7 @@ class Node:
         self.announcements = announcements
         self.wallet = wallet
         rules = PeerRules(FEATURES, (network.chain_hash,))
+        self._blocks = Blocks(self.core, self._unit, self._complain)
         self.peer_manager = PeerManager(keys.get_node_secret_key(), keys, rules)
         self.journal: Journal[Effect] = Journal(sequence + 1)
         self.reports: list[Report] = []
@@ -190,22 +192,21 @@ class Node:
                 self.reports.append(Report("info", f"connection {event.conn} failed: {event.why}"))
 
     def _on_connected(self, event: PeerConnected) -> None:
+        """Each channel for itself: what one cannot do keeps none of the others offline."""
         older = self.core.peers.get(event.node_id)
         if older is not None:
             self._on_disconnected(PeerDisconnected(older.conn, event.node_id, "replaced"))
-
-        def connected() -> None:
-            self.core.peers[event.node_id] = Peer(event.conn, event.features.encode())
-            self.channel_manager.peer_connected(event.node_id)
-
-        self._guarded(event.node_id, event.conn, connected)
+        self.core.peers[event.node_id] = Peer(event.conn, event.features.encode())
+        for tell in self.channel_manager.peer_connected(event.node_id):
+            self._reported(f"peer {event.node_id.hex()} connected", lambda: self._unit(tell))  # noqa: B023
 
     def _on_disconnected(self, event: PeerDisconnected) -> None:
         peer = self.core.peers.get(event.node_id)
         if peer is None or peer.conn != event.conn:
             return
         del self.core.peers[event.node_id]
-        self._guarded(event.node_id, event.conn, lambda: self.channel_manager.peer_disconnected(event.node_id))
+        for tell in self.channel_manager.peer_disconnected(event.node_id):
+            self._reported(f"peer {event.node_id.hex()} disconnected", lambda: self._unit(tell))  # noqa: B023
 
     def _on_message(self, event: MessageReceived) -> None:
         peer = self.core.peers.get(event.node_id)
@@ -256,23 +257,16 @@ class Node:
     def block_connected(self, block: bytes, height: BlockHeight, locator: BlockLocator) -> None:
         """The next block. `locator` has it as its tip: it is stored with what the block brought."""
 
-        def connected() -> None:
-            core = self.core
-            core.height = height
-            self._state.node[NODE_KEY] = replace(core.record, locator=locator)
-            hits = scan(self._watch_set, block)
-            self.wallet.block_connected(height, [(hit.txid, hit.raw) for hit in hits.hits])
-            core.perform_monitor_actions(core.monitors.block_connected(hits, height))
-            core.run_follow_ups()
-            self.channel_manager.best_block()
-            self.payments.best_block()
+        hits = scan(self._watch_set, block)
 
-        before = self.core.height
-        try:
-            self._unit(connected)
-        except BaseException:
-            self.core.height = before
-            raise
+        def connected() -> None:
+            self.core.height = height
+            self._state.node[NODE_KEY] = replace(self.core.record, locator=locator)
+            self.wallet.block_connected(height, [(hit.txid, hit.raw) for hit in hits.hits])
+
+        self._at_another_height(connected)
+        self._blocks.connected(hits, height)
+        self._reported("payments", lambda: self._unit(self.payments.best_block))
         self._watch_wallet()
 
     def blocks_disconnected(self, fork_point: BlockLocator) -> None:
@@ -282,17 +276,30 @@ class Node:
             core = self.core
             for height in range(core.height, fork_point.height, -1):
                 self.wallet.block_disconnected(BlockHeight(height))
-            core.perform_monitor_actions(core.monitors.blocks_disconnected(BlockHeight(fork_point.height + 1)))
             core.height = BlockHeight(fork_point.height)
             self._state.node[NODE_KEY] = replace(core.record, locator=fork_point)
 
+        self._at_another_height(disconnected)
+        self._blocks.disconnected(BlockHeight(fork_point.height + 1))
+        self._watch_wallet()
+
+    def _at_another_height(self, function: Callable[[], None]) -> None:
         before = self.core.height
         try:
-            self._unit(disconnected)
+            self._unit(function)
         except BaseException:
             self.core.height = before
             raise
-        self._watch_wallet()
+
+    def _reported(self, what: str, function: Callable[[], None]) -> None:
+        """What goes wrong here concerns no other input."""
+        try:
+            function()
+        except Exception as error:
+            self._complain(f"{what}: an input was discarded", error)
+
+    def _complain(self, text: str, error: Exception) -> None:
+        self.reports.append(Report("error", text, error))
 
     def _watch_wallet(self) -> None:
         scripts, outpoints = self.wallet.take_watches()
@@ -315,10 +322,10 @@ class Node:
             first = self._last_freshness is None
             self._last_freshness = now
             if not first:
-                self._unit(self._freshness)
+                self._freshness()
         if self._last_rebroadcast is None or now - self._last_rebroadcast >= 1000 * REBROADCAST_TIMER:
             self._last_rebroadcast = now
-            self.rebroadcast()
+            self._reported("rebroadcast", self.rebroadcast)
 
     def _set_time(self, wall: UnixTime) -> None:
         record = self.core.record
@@ -327,9 +334,14 @@ class Node:
             self._state.node.commit()
 
     def _freshness(self) -> None:
-        self._state.node[NODE_KEY] = self.core.record
-        self.channel_manager.timer_tick_occurred()
-        self.payments.timer_tick()
+        def remember_the_time() -> None:
+            self._state.node[NODE_KEY] = self.core.record
+
+        self._unit(remember_the_time)
+        self._reported("retry of blocks", self._blocks.retry)
+        for tick in self.channel_manager.timer_ticks():
+            self._reported("timer tick of a channel", lambda: self._unit(tick))  # noqa: B023
+        self._reported("timer tick of payments", lambda: self._unit(self.payments.timer_tick))
 
     def rebroadcast(self) -> None:
         """Everything that we want confirmed, derived from the records: mempools forget."""
@@ -466,6 +478,8 @@ class Node:
     def _sign(self) -> None:
         """One commitment_signed a channel a turn, for all its pending updates."""
         for channel_id in self.core.sign_pending():
+            if channel_id in self.channel_manager.suspended:
+                continue
             state = self._state.channels[channel_id]
             node_id = state.data.params.counterparty_node_id
             peer = self.core.peers.get(node_id)

@@ -12,6 +12,7 @@ import msgspec
 
 from pyln_fast.chain.block_locator import BlockLocator
 from pyln_fast.chain.channel_monitor import MonitorState
+from pyln_fast.chain.scanner import BlockHits
 from pyln_fast.channel.htlc import Htlc, HtlcKey
 from pyln_fast.channel.state import Closing, FundedState, Offline, Syncing
 from pyln_fast.events import AnyEvent
@@ -20,7 +21,7 @@ from pyln_fast.payment.claimable import ClaimablePayment
 from pyln_fast.payment.outbound import OutboundPayment
 from pyln_fast.records import Table, Write
 from pyln_fast.tx.monitor_update import CounterpartyCommitment
-from pyln_fast.types import Blocks, ChannelId, Msat, NodeId, PaymentHash, PaymentId, PublicKey, UnixTime
+from pyln_fast.types import BlockHeight, Blocks, ChannelId, Msat, NodeId, PaymentHash, PaymentId, PublicKey, UnixTime
 
 
 class NodeRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -50,6 +51,19 @@ class PeerAddress(msgspec.Struct, frozen=True, array_like=True):
     port: int
 
 
+class MissedBlock(msgspec.Struct, frozen=True, array_like=True):
+    """What a monitor could not be told: this block, or without hits that the blocks from this height on are gone."""
+
+    height: BlockHeight
+    hits: BlockHits | None
+
+
+class MissedBlocks(msgspec.Struct, frozen=True, array_like=True):
+    """Of one channel, in the order in which they came: it is told again until it takes them."""
+
+    blocks: tuple[MissedBlock, ...]
+
+
 class ForwardedPayment(msgspec.Struct, frozen=True, array_like=True):
     """History: one HTLC that we forwarded and were paid for."""
 
@@ -74,11 +88,23 @@ EVENTS: Table[AnyEvent] = Table("events", AnyEvent)  # type: ignore[arg-type]
 FORWARDING_INFOS: Table[CounterpartyForwardingInfo] = Table("forwarding_infos", CounterpartyForwardingInfo)
 FORWARDED: Table[ForwardedPayment] = Table("forwarded_payments", ForwardedPayment, history=True)
 PEER_ADDRESSES: Table[PeerAddress] = Table("peer_addresses", PeerAddress)
+MISSED_BLOCKS: Table[MissedBlocks] = Table("missed_blocks", MissedBlocks)
 NODE: Table[NodeRecord] = Table("node", NodeRecord)
 
 LOADED_TABLES = tuple(
     table.name
-    for table in (CHANNELS, HTLCS, MONITORS, PAYMENTS, CLAIMABLE, EVENTS, FORWARDING_INFOS, PEER_ADDRESSES, NODE)
+    for table in (
+        CHANNELS,
+        HTLCS,
+        MONITORS,
+        PAYMENTS,
+        CLAIMABLE,
+        EVENTS,
+        FORWARDING_INFOS,
+        PEER_ADDRESSES,
+        MISSED_BLOCKS,
+        NODE,
+    )
 )
 """What a start reads of the store, beside the wallet's tables: the rest is history."""
 
@@ -114,6 +140,7 @@ class NodeState:
         self.payments = UndoDict(_loaded(PAYMENTS, tables, PaymentId))
         self.claimable = UndoDict(_loaded(CLAIMABLE, tables, PaymentHash))
         self.forwarding_infos = UndoDict(_loaded(FORWARDING_INFOS, tables, ChannelId))
+        self.missed_blocks = UndoDict(_loaded(MISSED_BLOCKS, tables, ChannelId))
         self.peer_addresses = UndoDict(_loaded(PEER_ADDRESSES, tables, _node_id))
         events = {
             int.from_bytes(key, "big"): EVENTS.decode(value) for key, value in tables.get(EVENTS.name, {}).items()
@@ -133,6 +160,7 @@ class NodeState:
             self.claimable,
             self.forwarding_infos,
             self.peer_addresses,
+            self.missed_blocks,
             self.events,
             self.node,
         )
@@ -155,6 +183,7 @@ class NodeState:
         writes += _writes(CLAIMABLE, self.claimable)
         writes += _writes(FORWARDING_INFOS, self.forwarding_infos)
         writes += _writes(PEER_ADDRESSES, self.peer_addresses)
+        writes += _writes(MISSED_BLOCKS, self.missed_blocks)
         for sequence in self.events.take_dirty():
             event = self.events.get(sequence)
             key = event_key(sequence)

@@ -132,9 +132,9 @@ def test_funding_spend_and_claim_in_one_block() -> None:
     chain = Chain()
     assert chain.connect(FUNDING, REVOKED, CLAIM) == [
         FundingIsConfirmed(FIRST.channel_id, 100, 1),
-        FundingIsConfirmed(SECOND.channel_id, 100, 1),
         FundingIsSpent(FIRST.channel_id, txid(REVOKED), True),
         PreimageSeen(FIRST.channel_id, payment_hash("a"), preimage("a")),
+        FundingIsConfirmed(SECOND.channel_id, 100, 1),
     ]
     assert chain.disconnect(1) == [FundingIsUnconfirmed(FIRST.channel_id), FundingIsUnconfirmed(SECOND.channel_id)]
 

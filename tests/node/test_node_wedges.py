@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pyln_fast.channel import channel
 from pyln_fast.channel.channel import LateReestablish
+from pyln_fast.channel.commands import NewBlock
 from pyln_fast.channel.reestablish import channel_reestablish
 from pyln_fast.channel.state import Closing, Negotiating, Normal, Offline, Syncing, WaitForFundingConfirmed
 from pyln_fast.errors import Consequence
@@ -245,6 +246,6 @@ def test_strangers_with_fundings_that_never_come_have_a_limit_and_an_end(world: 
     bob.node._unit(lambda: core.receive(state.data.channel_id, Error(state.data.channel_id, b"x")))
     assert isinstance(bob.channel(), Closing)
     core.height = BlockHeight(core.height + 2017)
-    bob.node._unit(bob.node.channel_manager.best_block)
+    bob.node._unit(lambda: core.execute(state.data.channel_id, NewBlock()))
     assert list(core.state.channels) == []
     assert list(core.state.monitors) == []
