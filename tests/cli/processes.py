@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -54,6 +55,13 @@ class Chain:
         threading.Thread(target=mine, daemon=True).start()
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
 def start_chain(directory: Path) -> Iterator[Chain]:
     process = subprocess.Popen(
@@ -80,6 +88,17 @@ class Daemon:
         ]  # fmt: skip
 
     def __enter__(self) -> Daemon:
+        self._start()
+        return self
+
+    def kill_and_restart(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._start()
+
+    def _start(self) -> None:
         self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -87,7 +106,6 @@ class Daemon:
         ready = json.loads(line)
         self.node_id: str = ready["node_id"]
         self.address: str = ready["addresses"][0]
-        return self
 
     def __exit__(self, *error: object) -> None:
         if self.process.poll() is None:
@@ -103,6 +121,16 @@ class Daemon:
 
     def call(self, method: str, **params: Any) -> Any:
         return call(self.data_dir, method, **params)
+
+    def wait_until_settled(self, seconds: float = 20) -> list[dict[str, Any]]:
+        """The channels, once no HTLC is left in any."""
+        end = time.monotonic() + seconds
+        while True:
+            channels: list[dict[str, Any]] = self.call("list-channels")
+            if not any(each["pending_inbound_htlcs"] or each["pending_outbound_htlcs"] for each in channels):
+                return channels
+            assert time.monotonic() < end, channels
+            time.sleep(0.02)
 
     def wait_for_height(self, chain: Chain, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
