@@ -49,6 +49,7 @@ from pyln_fast.payment.route import Route, UsableChannel, find_routes, onion_hop
 from pyln_fast.types import (
     Blocks,
     ChannelId,
+    FeeratePerKw,
     Msat,
     NodeId,
     PaymentHash,
@@ -76,6 +77,7 @@ class Payments:
         self._core = core
         self._router = router
         self._announcements = announcements
+        self._usable: dict[ChannelId, tuple[Normal, FeeratePerKw, UsableChannel]] = {}
         self._inbound_keys = ExpandedKey.from_key(core.keys.get_inbound_payment_key())
         router.take_final = self.take_final
         router.on_payment_fulfilled = self.on_fulfilled
@@ -303,24 +305,18 @@ class Payments:
         )
 
     def usable_channels(self) -> list[UsableChannel]:
-        core = self._core
-        usable = []
-        for channel_id, state in core.state.channels.items():
+        """States are frozen: what was found out about one stays true while the channel has it."""
+        feerate = self._core.feerates.maximum_fee_estimate
+        known, self._usable = self._usable, {}
+        for channel_id, state in self._core.state.channels.items():
             if not isinstance(state, Normal) or state.data.holder_shutdown_script is not None:
                 continue
-            data = state.data
-            dust = DustLimit.of(data.config, core.feerates.maximum_fee_estimate)
-            scid = data.funding.short_channel_id
-            usable.append(
-                UsableChannel(
-                    channel_id,
-                    data.params.counterparty_node_id,
-                    scid if scid is not None else ShortChannelId(data.holder_alias),
-                    outbound_limit_msat(data.params, data.commitments, dust),
-                    data.params.counterparty.htlc_minimum_msat,
-                )
-            )
-        return usable
+            before = known.get(channel_id)
+            if before is not None and before[0] is state and before[1] == feerate:
+                self._usable[channel_id] = before
+            else:
+                self._usable[channel_id] = (state, feerate, _usable(channel_id, state, feerate))
+        return [usable for _, _, usable in self._usable.values()]
 
     def abandon_payment(self, payment_id: PaymentId) -> None:
         """No further attempt. PaymentFailed follows once nothing of it is under way; it may still succeed."""
@@ -421,6 +417,19 @@ class Payments:
                 del payments[payment.payment_id]
             else:
                 payments[payment.payment_id] = replace(payment, finished_ticks=payment.finished_ticks + 1)
+
+
+def _usable(channel_id: ChannelId, state: Normal, feerate: FeeratePerKw) -> UsableChannel:
+    data = state.data
+    dust = DustLimit.of(data.config, feerate)
+    scid = data.funding.short_channel_id
+    return UsableChannel(
+        channel_id,
+        data.params.counterparty_node_id,
+        scid if scid is not None else ShortChannelId(data.holder_alias),
+        outbound_limit_msat(data.params, data.commitments, dust),
+        data.params.counterparty.htlc_minimum_msat,
+    )
 
 
 def _shared_secrets(session_key: PrivateKey, node_ids: list[NodeId]) -> tuple[Secret, ...]:

@@ -258,7 +258,8 @@ class Api:
     async def events(self, params: EventsParams) -> Any:
         if params.wait_secs > 0 and self._next_event <= max(params.since, 1):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._event_came.wait(), params.wait_secs)
+                async with asyncio.timeout(params.wait_secs):
+                    await self._event_came.wait()
         found = [event_json(number, event) for number, event in self._events if number >= params.since]
         return {"events": found, "next": self._next_event}
 

@@ -227,13 +227,12 @@ class BackgroundProcessor:
         if node.can_accept_input:
             self._give_inputs(touched)
         try:
-            effects = node.process_events()
-        except Exception as error:
+            for effect in node.process_events():
+                self._execute(effect, touched)
+        except Exception as error:  # an effect that is lost is a promise that is broken: better none at all
             _LOG.exception("the end of a turn failed")
             self.fail(f"a fault of its own: {error!r}")
             return
-        for effect in effects:
-            self._execute(effect, touched)
         self._after_turn(touched)
 
     def _give_inputs(self, touched: set[int]) -> None:
@@ -323,8 +322,8 @@ class BackgroundProcessor:
             _LOG.log(logging.getLevelName(report.level.upper()), "%s", report.text, exc_info=report.error)
         node.reports.clear()
         for predicate, future in self._watches:
-            if not future.done() and (found := predicate(node)) is not None:
-                future.set_result(found)
+            if not future.done():
+                _look(predicate, node, future)
         more = bool(self._inputs or self._blocks or self._tick_due or node.has_work)
         if (more and node.can_accept_input) or node.peer_manager.has_output():
             self._schedule()
@@ -367,3 +366,13 @@ class BackgroundProcessor:
         self._answers.clear()
         self._blocks.clear()
         self._inputs.clear()
+
+
+def _look(predicate: Callable[[Node], Any], node: Node, future: asyncio.Future[Any]) -> None:
+    try:
+        found = predicate(node)
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        if found is not None:
+            future.set_result(found)

@@ -57,6 +57,8 @@ def parse_node_id(text: str) -> NodeId:
 
 async def connect(processor: BackgroundProcessor, node_id: NodeId, host: str, port: int) -> None:
     """Returns when both have said `init`, at once if they have. Raises CannotConnect, NodeStopped."""
+    if node_id == processor.node.core.node_id:
+        raise CannotConnect(f"{host}:{port}", "that is this node itself")
     if processor.node.peer_manager.connection_of(node_id) is not None and node_id in processor.node.core.peers:
         return
     conn = await processor.tcp.connect(node_id, host, port)
@@ -107,7 +109,7 @@ class PeerConnector:
         """Or until nobody wants that any more."""
         node = self._processor.node
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._stopped:
             await asyncio.sleep(random.uniform(0, pause))
             address = node.peer_addresses().get(node_id)
             if address is None or node_id not in node.core.absent_peers():

@@ -181,7 +181,8 @@ class TcpConnections:
         loop = asyncio.get_running_loop()
         attempt = loop.create_connection(lambda: TcpConnection(self, node_id), host, port)
         try:
-            _, connection = await asyncio.wait_for(attempt, CONNECT_TIMEOUT_SECONDS)
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                _, connection = await attempt
         except TimeoutError:
             raise CannotConnect(f"{host}:{port}", "no answer in time") from None
         except (OSError, OverflowError) as error:

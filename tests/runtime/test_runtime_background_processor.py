@@ -15,7 +15,8 @@ from pyln_fast.records import Batch
 from pyln_fast.runtime.background_processor import NodeStopped
 from pyln_fast.runtime.builder import DefaultEventHandler
 from pyln_fast.runtime.event_handler import ReplayEvent
-from pyln_fast.types import Msat
+from pyln_fast.runtime.tcp import CannotConnect
+from pyln_fast.types import Msat, NodeId
 from tests.runtime.network import World, play, settled
 
 
@@ -173,5 +174,48 @@ def test_a_command_that_is_refused_changes_nothing(tmp_path: Path) -> None:
         second = await alice.new_onchain_address()
         keys = alice.node.wallet.keys
         assert [first, second] == [keys.address(branch, index) for branch, index in ((0, 0), (0, 1))]
+
+    play(tmp_path, scene)
+
+
+def test_a_stop_while_peers_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that fails at the very moment of the stop is not made again."""
+
+    async def scene(world: World) -> None:
+        alice, bob = await world.start("alice"), await world.start("bob")
+        await world.fund(alice)
+        await world.channel(alice, bob)
+        await bob.stop()
+        called = asyncio.Event()
+
+        async def connect(node_id: NodeId, host: str, port: int) -> int:
+            called.set()
+            try:
+                return await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                raise CannotConnect(host, "Connection refused") from None
+
+        assert alice._running is not None
+        monkeypatch.setattr(alice._running.processor.tcp, "connect", connect)
+        await called.wait()
+        await asyncio.wait_for(alice.stop(), 10)
+
+    play(tmp_path, scene)
+
+
+def test_a_question_that_fails_hurts_only_who_asked(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        alice = await world.start("alice")
+        first = True
+
+        def question(core: object) -> None:
+            nonlocal first
+            if not first:
+                raise ZeroDivisionError
+            first = False
+
+        with pytest.raises(ZeroDivisionError):
+            await alice.wait_until(question)
+        assert await alice.list_channels() == []
 
     play(tmp_path, scene)

@@ -23,7 +23,8 @@ from pyln_fast.payment.outbound import PaymentStatus, RetryableSendFailure
 from pyln_fast.runtime.builder import DefaultEventHandler
 from pyln_fast.runtime.lightning_node import NotRunning, PaymentNotMade
 from pyln_fast.runtime.tcp import CannotConnect
-from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentPreimage, Sat
+from pyln_fast.tx.keys import public_key
+from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentPreimage, PrivateKey, Sat
 from tests.runtime.network import World, address_of, play, settled, usable
 
 
@@ -212,9 +213,12 @@ def test_nobody_there(tmp_path: Path) -> None:
             await alice.connect_peer(f"{bob.node_id.hex()}@127.0.0.1:1")
         assert str(refused.value) == "127.0.0.1:1: no connection: Connection refused"
         # Another node than the one that was wanted: the handshake fails.
+        somebody = public_key(PrivateKey(bytes(31) + b"\x01"))
         with pytest.raises(CannotConnect) as other:
-            await alice.connect_peer(f"{alice.node_id.hex()}@{bob.listening_addresses[0]}")
+            await alice.connect_peer(f"{somebody.hex()}@{bob.listening_addresses[0]}")
         assert "closed the connection during the handshake" in str(other.value)
+        with pytest.raises(CannotConnect, match="that is this node itself"):
+            await alice.connect_peer(address_of(alice))
         assert await alice.connect_peer(address_of(bob)) == bob.node_id
         assert await alice.connect_peer(address_of(bob)) == bob.node_id
 
