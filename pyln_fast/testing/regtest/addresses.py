@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pyln_fast.errors import DecodeError
-from pyln_fast.testing.regtest.block_store import sha256d
-from pyln_fast.tx import scripts
+from pyln_fast.tx import base58, scripts
 from pyln_fast.types import Network
 
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PUBKEY_HASH, _SCRIPT_HASH = 111, 196
 
 
@@ -26,19 +24,14 @@ def script_of_address(address: str) -> bytes:
 
 
 def _script_of_base58(address: str) -> bytes:
-    number = 0
-    for character in address:
-        digit = _BASE58.find(character)
-        if digit < 0:
-            raise InvalidAddress("Invalid or unsupported Segwit (Bech32) or Base58 encoding.")
-        number = number * 58 + digit
-    raw = number.to_bytes(25, "big") if number < 1 << 200 else b""
-    if len(raw) != 25 or sha256d(raw[:21])[:4] != raw[21:]:
-        raise InvalidAddress("Invalid checksum or length of Base58 address (P2PKH or P2SH)")
-    if raw[0] == _PUBKEY_HASH:
-        return b"\x76\xa9\x14" + raw[1:21] + b"\x88\xac"
-    if raw[0] == _SCRIPT_HASH:
-        return b"\xa9\x14" + raw[1:21] + b"\x87"
+    try:
+        version, digest = base58.decode_check(address)
+    except DecodeError as error:
+        raise InvalidAddress(f"Invalid or unsupported Segwit (Bech32) or Base58 encoding: {error.why}") from None
+    if version == _PUBKEY_HASH:
+        return b"\x76\xa9\x14" + digest + b"\x88\xac"
+    if version == _SCRIPT_HASH:
+        return b"\xa9\x14" + digest + b"\x87"
     raise InvalidAddress("Invalid or unsupported Base58-encoded address.")
 
 
@@ -48,17 +41,7 @@ def address_of_script(script: bytes) -> str | None:
     if program is not None and (program[0] or len(program[1]) in (20, 32)):
         return scripts.address(script, Network.REGTEST)
     if len(script) == 25 and script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
-        return _base58check(_PUBKEY_HASH, script[3:23])
+        return base58.encode_check(_PUBKEY_HASH, script[3:23])
     if len(script) == 23 and script[:2] == b"\xa9\x14" and script[22:] == b"\x87":
-        return _base58check(_SCRIPT_HASH, script[2:22])
+        return base58.encode_check(_SCRIPT_HASH, script[2:22])
     return None
-
-
-def _base58check(version: int, payload: bytes) -> str:
-    raw = bytes([version]) + payload
-    number = int.from_bytes(raw + sha256d(raw)[:4], "big")
-    text = ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = _BASE58[digit] + text
-    return text
