@@ -36,16 +36,12 @@ CLTV_FAR_FAR_AWAY = Blocks(14 * 24 * 6)
 """An HTLC that expires later than this could lock funds for longer than any honest route needs."""
 COUNTERPARTY_CLAIMABLE_WITHIN_BLOCKS_PINNABLE = Blocks(12)
 """An output that the counterparty can spend this soon is claimed alone: it could pin a transaction with others."""
-ARCHIVAL_DELAY_BLOCKS = Blocks(4032)
-"""How long a resolved monitor is kept: four weeks, far beyond any reorganisation."""
 BREAKDOWN_TIMEOUT = Blocks(144)
 """The least `to_self_delay` that we impose: a day to see a revoked commitment and punish it."""
 MAX_LOCAL_BREAKDOWN_TIMEOUT = Blocks(2016)
 """The longest `to_self_delay` that we accept: two weeks of locked funds after a unilateral close."""
 FUNDING_CONF_DEADLINE_BLOCKS = Blocks(2016)
 """BOLT 2, The funding_signed Message: the fundee forgets a channel whose funding is not confirmed by then."""
-CHANNEL_ANNOUNCEMENT_PROPAGATION_DELAY = Blocks(4 * CLTV_FAR_FAR_AWAY)
-"""How long payments may name a channel by the short channel id that it had before a splice."""
 COINBASE_MATURITY = Blocks(100)
 """Consensus: an output of a coinbase transaction cannot be spent before."""
 
@@ -55,12 +51,6 @@ assert MIN_CLTV_EXPIRY_DELTA >= 2 * LATENCY_GRACE_PERIOD_BLOCKS + 2 * MAX_BLOCKS
 # A preimage learnt just before we would have closed downstream reaches the upstream peer before it closes on us.
 assert MIN_CLTV_EXPIRY_DELTA >= 2 * LATENCY_GRACE_PERIOD_BLOCKS - 1 + CLTV_CLAIM_BUFFER
 assert COUNTERPARTY_CLAIMABLE_WITHIN_BLOCKS_PINNABLE < MAX_BLOCKS_FOR_CONF
-
-LOW_FREQUENCY_BUMP_INTERVAL = Blocks(15)
-MIDDLE_FREQUENCY_BUMP_INTERVAL = Blocks(3)
-"""Bump a claim this often once its deadline is 15 blocks away or nearer."""
-HIGH_FREQUENCY_BUMP_INTERVAL = Blocks(1)
-"""Bump a claim in every block once its deadline is 3 blocks away or nearer."""
 
 # --- Amounts ---
 
@@ -79,10 +69,6 @@ MIN_THEIR_CHAN_RESERVE_SATOSHIS = Sat(1000)
 """A reserve that is above the dust limit, so that there is something to take from a cheater."""
 ANCHOR_OUTPUT_VALUE_SATOSHI = Sat(330)
 """BOLT 3, Anchor outputs."""
-P2A_MAX_VALUE = Sat(240)
-"""The most that the shared anchor of a zero-fee commitment holds."""
-INITIAL_COMMITMENT_NUMBER = (1 << 48) - 1
-"""BOLT 3: the index of the first per-commitment secret; indexes count down."""
 MAX_HTLCS = 483
 """BOLT 2: of each side's offers; more would make a commitment larger than is relayed."""
 MAX_HTLCS_ZERO_FEE_COMMITMENTS = 114
@@ -92,10 +78,6 @@ MAX_HTLCS_ZERO_FEE_COMMITMENTS = 114
 
 FEERATE_FLOOR_SATS_PER_KW = FeeratePerKw(253)
 """1 sat per virtual byte, rounded up so that rounding of weight cannot push a transaction below relay."""
-INCREMENTAL_RELAY_FEE_SAT_PER_1000_WEIGHT = FeeratePerKw(253)
-"""BIP 125, rule 4: a replacement pays at least this much more."""
-FEERATE_TRACKING_BLOCKS = Blocks(144)
-"""A peer's feerate is too low only if it is below the lowest estimate of the last day: estimates jump."""
 FEE_SPIKE_BUFFER_FEE_INCREASE_MULTIPLE = 2
 """BOLT 2: the funder of a channel without anchors keeps enough for twice the feerate and one more HTLC."""
 CONCURRENT_INBOUND_HTLC_FEE_BUFFER = 2
@@ -115,8 +97,6 @@ MAX_UNFUNDED_CHANNEL_PEERS = 50
 """Peers without a funded channel that may have an unfunded one."""
 MAX_NO_CHANNEL_PEERS = 2500
 """Inbound connections of peers without a funded channel: each holds a socket and buffers."""
-MAX_PEER_STORAGE_SIZE = 1024
-"""Bytes that we keep for a channel peer (BOLT 1 allows 65531; every update of it is a durable write)."""
 PEER_WRITE_BUFFER_PAUSE_BYTES = 4 << 20
 """Reading from a peer pauses while more than this waits to be sent to it. One commitment of one channel may bring 483
 `update_add_htlc`, 483 `update_fail_htlc` with attribution and 484 signatures, 1.5 MB: two nodes that both pause below
@@ -125,19 +105,8 @@ PEER_MAX_QUEUED_BYTES = 16 << 20
 """A peer that makes us owe it more than this (pings that ask for long pongs) is disconnected."""
 PEER_OUTPUT_CHUNK_BYTES = 1 << 20
 """Encrypted for one connection at a time: what is encrypted can no longer wait for the peer to read."""
-PEER_GOSSIP_DROP_BYTES = 128 << 10
-"""Relayed gossip is not queued above this: the peer can ask for it again."""
-BUFFER_DRAIN_MSGS_PER_TICK = 32
-"""A peer that reads fewer messages than this between two pings is not keeping up."""
 MAX_BUFFER_DRAIN_TICK_INTERVALS_PER_PEER = 4
 """Ping timers that may pass without an answer while our own buffer to the peer is still draining."""
-MAX_ONION_MESSAGE_BYTES_PER_PEER = 256 << 10
-MAX_ONION_MESSAGE_BYTES = 128 << 20
-"""Onion messages waiting for their next peer, of all peers."""
-MAX_RECEIVED_TX_ADD_INPUTS = 4096
-"""BOLT 2, Interactive Transaction Construction: received messages a negotiation, counting those removed again."""
-MAX_TX_INPUTS_OUTPUTS = 252
-"""BOLT 2: of each kind, in the constructed transaction."""
 
 # --- Timers, in seconds, and how many ticks of the first one things may take ---
 
@@ -146,16 +115,6 @@ FRESHNESS_TIMER = 60
 PING_TIMER = 10
 REBROADCAST_TIMER = 30
 """Everything that we want confirmed is broadcast again: mempools evict and nodes restart."""
-SWEEPER_TIMER = 30
-ONION_MESSAGE_HANDLER_TIMER = 10
-FIRST_NETWORK_PRUNE_TIMER = 60
-NETWORK_PRUNE_TIMER = 3600
-SCORER_PERSIST_TIMER = 300
-MPP_TIMEOUT_TICKS = 3
-"""BOLT 4, Basic Multi-Part Payments: an incomplete set is failed after at least 60 seconds."""
-DISABLE_GOSSIP_TICKS = 10
-"""A peer is away this long before its channels are announced as disabled: a restart should not flood the network."""
-ENABLE_GOSSIP_TICKS = 5
 EXPIRE_PREV_CONFIG_TICKS = 5
 """Forwards by the previous fees are still taken: a `channel_update` needs about five minutes to spread."""
 DISCONNECT_PEER_AWAITING_RESPONSE_TICKS = 2

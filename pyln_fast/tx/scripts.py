@@ -35,10 +35,6 @@ def to_remote_script(payment_point: PublicKey) -> bytes:
     return _tx.script_to_remote(payment_point)
 
 
-def to_remote_script_pubkey(payment_point: PublicKey, anchors: bool) -> bytes:
-    return p2wsh(to_remote_script(payment_point)) if anchors else p2wpkh(payment_point)
-
-
 def anchor_script(funding_pubkey: PublicKey) -> bytes:
     return _tx.script_anchor(funding_pubkey)
 
@@ -77,13 +73,6 @@ def p2wsh(witness_script: bytes) -> bytes:
 
 def p2wpkh(public_key: PublicKey) -> bytes:
     return _tx.p2wpkh(public_key)
-
-
-def p2tr(output_key: bytes) -> bytes:
-    """The script_pubkey of a 32-byte x-only output key, already tweaked (BIP 341)."""
-    if len(output_key) != 32:
-        raise ValueError(f"an x-only key of {len(output_key)} bytes, not 32")
-    return b"\x51\x20" + output_key
 
 
 def der_signature(signature: Signature, sighash_type: int = 1) -> bytes:

@@ -18,8 +18,6 @@ SIGHASH_ANYONECANPAY = 0x80
 SEQUENCE_FINAL = 0xFFFFFFFF
 SEQUENCE_RBF = 0xFFFFFFFD
 
-WITNESS_SCALE_FACTOR = 4
-
 
 class TxInput(msgspec.Struct, frozen=True, array_like=True):
     outpoint: OutPoint

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pyln_fast.testing.regtest.block_store import Block
 from pyln_fast.testing.regtest.chain import Chain, Coin
 from pyln_fast.tx.transaction import Transaction
-from pyln_fast.types import OutPoint, Sat, Txid, TxOut
+from pyln_fast.types import OutPoint, Sat, Txid
 
 
 class Entry:
@@ -170,11 +170,6 @@ class Mempool:
                 continue
             conflicts = [self.spenders[i.outpoint] for i in tx.inputs if i.outpoint in self.spenders]
             self.remove_with_descendants(self.entries[conflict] for conflict in dict.fromkeys(conflicts))
-
-    def spent_outputs(self, tx: Transaction) -> list[TxOut]:
-        """What a transaction of the mempool spends."""
-        coins = [self.coin(tx_input.outpoint) for tx_input in tx.inputs]
-        return [coin.output for coin in coins if coin is not None]
 
 
 def parents_first(entries: Iterable[Entry]) -> list[Entry]:
