@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from pyln_fast.channel.actions import HtlcFulfilled, HtlcNotSent
 from pyln_fast.channel.commands import AddHtlc, RemoveHtlc, TakeNoteOfOnion
 from pyln_fast.channel.errors import ChannelUnavailable, HtlcRefused
@@ -82,9 +84,9 @@ class HtlcRouter:
         secrets = {htlc.id: each.shared_secret for htlc, each in zip(htlcs, peeled) if each.shared_secret is not None}
         self._core.execute(channel_id, TakeNoteOfOnion(secrets))
         for htlc, each in zip(htlcs, peeled):
-            if self._overloaded() and each.shared_secret is not None:
-                failure, kind = TemporaryNodeFailure(), Receive(htlc.payment_hash)
-                self.fail(channel_id, htlc.id, each.shared_secret, failure, kind, "TemporaryNodeFailure")
+            if self.overloaded() and each.shared_secret is not None:
+                # Without an event: it would be one more that nobody handles, at a peer's bidding.
+                self.fail(channel_id, htlc.id, each.shared_secret, TemporaryNodeFailure(), None, "TemporaryNodeFailure")
             elif htlc.path_key is not None:
                 # We offer no route blinding, so this is no hop of ours (BOLT 2, update_fail_malformed_htlc).
                 self._malformed(channel_id, htlc, InvalidOnionBlinding.CODE, bytes(32))
@@ -93,7 +95,7 @@ class HtlcRouter:
             else:
                 self._route(channel_id, htlc, each)
 
-    def _overloaded(self) -> bool:
+    def overloaded(self) -> bool:
         """Nothing new is taken while the user does not handle events, or the disk is nearly full."""
         return self._core.low_on_space or len(self._core.state.events) > MAX_UNHANDLED_EVENTS
 
@@ -154,23 +156,23 @@ class HtlcRouter:
         if not state.data.params.announce_channel and not self._core.config.accept_forwards_to_priv_channels:
             return InvalidForward(scid), (UnknownNextPeer(), "PrivateChannelForward")
         reason = self._reason_to_fail_back(channel_id, htlc)
-        update = self._announcements.update_for_failure(next_id, scid)
+        update_of = self._announcements.update_for_failure
         if reason is not None:
-            return kind, (TemporaryChannelFailure(update), reason)
+            return kind, (TemporaryChannelFailure(update_of(next_id, scid)), reason)
         if not isinstance(state, Normal):
-            return kind, _unavailable(state, update)
+            return kind, _unavailable(state, update_of(next_id, scid))
         request = ForwardRequest(htlc.amount_msat, htlc.cltv_expiry, amount, BlockHeight(cltv))
         minimum = state.data.params.counterparty.htlc_minimum_msat
-        refusal = check_forward(request, state.data.config, minimum, self._core.height, update)
+        refusal = check_forward(request, state.data.config, minimum, self._core.height, b"")
         if refusal is not None:
-            return kind, (refusal.failure, refusal.reason)
+            return kind, (with_update(refusal.failure, update_of(next_id, scid)), refusal.reason)
         source = ForwardedHtlc(channel_id, htlc.id)
         try:
             self._core.execute(next_id, AddHtlc(amount, htlc.payment_hash, BlockHeight(cltv), next_packet, source))
         except HtlcRefused as error:
-            return kind, (TemporaryChannelFailure(update), error.reason)
+            return kind, (TemporaryChannelFailure(update_of(next_id, scid)), error.reason)
         except ChannelUnavailable:
-            return kind, (TemporaryChannelFailure(update), "ChannelNotReady")
+            return kind, (TemporaryChannelFailure(update_of(next_id, scid)), "ChannelNotReady")
         return kind, None
 
     # --- what goes back
@@ -269,6 +271,13 @@ class HtlcRouter:
             Forward(node_id, channel_id),
             action.reason,
         )
+
+
+def with_update(failure: Failure, channel_update: bytes) -> Failure:
+    """A signature is made only for those that need it: what is forwarded needs none."""
+    if "channel_update" in failure.__struct_fields__:
+        return replace(failure, channel_update=channel_update)
+    return failure
 
 
 def _unavailable(state: FundedState, update: bytes) -> tuple[Failure, str]:

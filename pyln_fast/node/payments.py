@@ -168,6 +168,9 @@ class Payments:
         if claimable is None:
             return
         del core.state.claimable[payment_hash]
+        if claimable.channel_id not in core.state.channels:
+            # Its channel is over, and the HTLC with it.
+            return
         core.execute(claimable.channel_id, RemoveHtlc(claimable.htlc_id, Fulfilled(payment_preimage)))
         params = core.state.channels[claimable.channel_id].data.params
         htlc = ClaimedHTLC(
@@ -236,6 +239,8 @@ class Payments:
             raise APIMisuse(f"the invoice is not for {core.network.value}")
         if (invoice.amount_msat is None) == (amount_msat is None):
             raise APIMisuse("an amount is needed exactly if the invoice has none")
+        if core.low_on_space:
+            raise RetryableSendFailure("LowOnSpace", "the disk is nearly full: no new HTLC")
         if invoice.is_expired(core.now):
             raise RetryableSendFailure("PaymentExpired", "the invoice has expired")
         amount = invoice.amount_msat if invoice.amount_msat is not None else amount_msat
@@ -351,11 +356,11 @@ class Payments:
         if payment is None or payment.is_over:
             return
         assert payment.attempt is not None
-        event, by_recipient = self._path_failed(payment, payment.attempt, why)
+        event, rejected = self._path_failed(payment, payment.attempt, why)
         self._core.emit(event)
         failed = (*payment.failed_channels, channel_id)
         payment = replace(payment, attempt=None, failed_channels=failed)
-        if by_recipient:
+        if rejected:
             self._fail(payment, "RecipientRejected")
         elif payment.status is PaymentStatus.ABANDONED:
             self._fail(payment, "UserAbandoned")
@@ -398,7 +403,7 @@ class Payments:
         permanent = by_recipient and bool(failure.failure_code & PERM)
         data = failure.data if isinstance(failure, UnknownFailure) else message[2:]
         # The channel at fault is the one behind the node that complains, unless that is the recipient.
-        return event(OnPath(node_ids[index]), index + 1, failure.failure_code, data, permanent), by_recipient
+        return event(OnPath(node_ids[index]), index + 1, failure.failure_code, data, permanent), permanent
 
     def _fail(self, payment: OutboundPayment, reason: str) -> None:
         self._finish(replace(payment, status=PaymentStatus.FAILED, attempt=None))

@@ -69,7 +69,7 @@ def test_a_failure_message_too_short_for_a_code_ends_the_payment(
     world.pay(alice, invoice, "x")
     monkeypatch.setattr(htlcs, "encode_failure", lambda failure: message)
     bob.call(lambda node: node.payments.fail_htlc_backwards(invoice.payment_hash))
-    assert [event.reason for event in alice.of(PaymentFailed)] == ["RecipientRejected"]
+    assert [event.reason for event in alice.of(PaymentFailed)] == ["RetriesExhausted"]
     assert isinstance(alice.channel(), Normal)
     assert alice.channel().data.commitments.htlcs == {}
 

@@ -67,6 +67,9 @@ class Host:
         self.hold_writes = False
         """A slow disk: batches wait for `finish_write`."""
         self.hold_claims = False
+        self.ignore_events = False
+        """The user's handler does nothing, and does not answer."""
+        self.broadcasts: list[bytes] = []
         self.may_err = False
         """A test that breaks the node expects reports of level error, in `errors`."""
         self.errors: list[Report] = []
@@ -141,6 +144,7 @@ class Host:
             elif isinstance(effect, CloseSocket):
                 self.world.close(self, effect.conn)
             elif isinstance(effect, BroadcastPackage):
+                self.broadcasts += effect.transactions
                 self.world.broadcast(effect.transactions)
             elif isinstance(effect, OfferEvent):
                 self.handle(effect)
@@ -160,6 +164,8 @@ class Host:
         event = offered.event
         assert self.offered.setdefault(offered.sequence, event) == event
         self.events.append(event)
+        if self.ignore_events:
+            return
         manager = self.node.channel_manager
         if isinstance(event, OpenChannelRequest):
             self.command(
