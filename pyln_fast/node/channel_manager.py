@@ -3,7 +3,7 @@ unknown (BOLT 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from pyln_fast.channel import channel
@@ -49,10 +49,10 @@ from pyln_fast.errors import LocalError, RemoteError
 from pyln_fast.node.core import Core
 from pyln_fast.node.details import ChannelDetails, details_of
 from pyln_fast.node.effects import DisconnectPeer
-from pyln_fast.types import ChannelId, FeeratePerKw, Msat, NodeId, Sat, channel_id_v1
+from pyln_fast.types import ChannelId, FeeratePerKw, Msat, NodeId, Sat, Txid, channel_id_v1
 from pyln_fast.wire.channel_msgs import ChannelReestablish, FundingSigned, OpenChannel
 from pyln_fast.wire.layout import Message
-from pyln_fast.wire.setup_msgs import Error, Warning
+from pyln_fast.wire.setup_msgs import Error, Warning, text_data
 
 ALL_CHANNELS = ChannelId(bytes(32))
 """BOLT 1, error: every channel with the sender."""
@@ -274,7 +274,7 @@ class ChannelManager:
             ctx = core.context(node_id)
             core.apply_unfunded(node_id, msg.temporary_channel_id, on_open_channel(msg, node_id, ctx))
         except RemoteError as error:
-            core.send(node_id, Error(msg.temporary_channel_id, str(error).encode("ascii", "replace")))
+            core.send(node_id, Error(msg.temporary_channel_id, text_data(str(error))))
 
     def _check_unfunded_limits(self, node_id: NodeId) -> None:
         """What strangers may cost us: opening is free before the funding confirms."""
@@ -311,6 +311,12 @@ class ChannelManager:
             self._core.send(node_id, Warning(channel_id, text))
 
     # --- time and blocks
+
+    def fundings_are_gone(self, conflicted: Collection[Txid]) -> None:
+        """A block has another spend of what these transactions of ours spend: they can never confirm."""
+        for channel_id, state in list(self._core.state.channels.items()):
+            if state.data.funding.outpoint.txid in conflicted:
+                self._core.execute(channel_id, ForceClose("the funding transaction was double-spent"))
 
     def timer_ticks(self) -> Iterator[Callable[[], None]]:
         """Once a minute (LDK): feerates follow the estimates, and nobody is waited for without end. Each for itself."""

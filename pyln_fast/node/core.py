@@ -130,7 +130,8 @@ class Core:
         self.effects: list[Effect] = []
         self.low_on_space = False
         """The shell says that the disk is nearly full: no new HTLCs."""
-        self._spare_script: bytes | None = None
+        self.spare_script: bytes | None = None
+        """An address of the wallet for the next channel that needs one; none is used up by what is taken back."""
         self.to_sign: dict[ChannelId, None] = {}
         """Channels whose commitments may have something to be signed at the end of the turn."""
         self._follow_ups: deque[Callable[[], None]] = deque()
@@ -184,19 +185,19 @@ class Core:
             config if config is not None else self.config,
             self.signers,
             peer.features if peer is not None else b"",
-            self._spare_script if self._spare_script is not None else b"",
+            self.spare_script if self.spare_script is not None else b"",
             alias,
             temporary_channel_id,
         )
 
     def need_script(self) -> None:
         """Before an input in which a channel may commit to where its close pays us: an address of the wallet."""
-        if self._spare_script is None:
-            self._spare_script = self.wallet.new_script()
+        if self.spare_script is None:
+            self.spare_script = self.wallet.new_script()
 
     def script_used(self, script_pubkey: bytes | None) -> None:
-        if script_pubkey is not None and script_pubkey == self._spare_script:
-            self._spare_script = None
+        if script_pubkey is not None and script_pubkey == self.spare_script:
+            self.spare_script = None
 
     def fresh_alias(self) -> ShortChannelId:
         """Random, so unrelated to any funding; the height part is beyond any block of the next centuries."""
@@ -206,7 +207,7 @@ class Core:
     # --- inputs of channels
 
     def receive(self, channel_id: ChannelId, message: Message) -> None:
-        if isinstance(message, Shutdown):
+        if isinstance(message, Shutdown) and self.state.channels[channel_id].data.holder_shutdown_script is None:
             self.need_script()
         state = self.state.channels[channel_id]
         node_id = state.data.params.counterparty_node_id
@@ -300,7 +301,6 @@ class Core:
 
     def forget_follow_ups(self) -> None:
         """An input was taken back."""
-        self._spare_script = None
         self._follow_ups.clear()
         self._committed.clear()
 

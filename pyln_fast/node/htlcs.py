@@ -87,6 +87,12 @@ class HtlcRouter:
             if self.overloaded() and each.shared_secret is not None:
                 # Without an event: it would be one more that nobody handles, at a peer's bidding.
                 self.fail(channel_id, htlc.id, each.shared_secret, TemporaryNodeFailure(), None, "TemporaryNodeFailure")
+            elif each.shared_secret is not None and self._core.state.channels[channel_id].data.funding.height is None:
+                # A reorganisation took the funding away: what comes over this channel may never have been there.
+                failed = TemporaryChannelFailure()
+                self.fail(
+                    channel_id, htlc.id, each.shared_secret, failed, Receive(htlc.payment_hash), "ChannelNotReady"
+                )
             elif htlc.path_key is not None:
                 # We offer no route blinding, so this is no hop of ours (BOLT 2, update_fail_malformed_htlc).
                 self._malformed(channel_id, htlc, InvalidOnionBlinding.CODE, bytes(32))

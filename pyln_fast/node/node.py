@@ -54,12 +54,12 @@ from pyln_fast.peer.peer_manager import CloseSocket as PeerCloseSocket
 from pyln_fast.peer.peer_manager import PeerManager, PeerRules
 from pyln_fast.sign.keys_manager import KeysManager
 from pyln_fast.tx.transaction import serialize
-from pyln_fast.types import BlockHeight, ChannelId, Monotonic, Msat, Network, NodeId, Sat, TxOut, UnixTime
+from pyln_fast.types import BlockHeight, ChannelId, Monotonic, Msat, Network, NodeId, Sat, Txid, TxOut, UnixTime
 from pyln_fast.wallet.coin_selection import InsufficientFunds
 from pyln_fast.wallet.keys import WalletKeys
 from pyln_fast.wallet.wallet import Wallet
 from pyln_fast.wire.gossip_msgs import ChannelUpdate
-from pyln_fast.wire.setup_msgs import Error, Warning
+from pyln_fast.wire.setup_msgs import Error, Warning, text_data
 
 FRESHNESS_TIMER_MS = 60_000
 """LDK: one tick of timer_tick_occurred."""
@@ -131,6 +131,7 @@ class Node:
         core = self.core
         mark = self.wallet.mark()
         effects, unfunded, to_sign = len(core.effects), dict(core.unfunded), dict(core.to_sign)
+        spare_script = core.spare_script
         try:
             result = function()
             core.run_follow_ups()
@@ -141,6 +142,7 @@ class Node:
             del core.effects[effects:]
             core.unfunded = unfunded
             core.to_sign = to_sign
+            core.spare_script = spare_script
             raise
         self._state.commit()
         return result
@@ -220,7 +222,8 @@ class Node:
             function = lambda: self.announcements.on_channel_update(event.node_id, message)  # noqa: E731
         else:
             function = lambda: self.channel_manager.receive(event.node_id, message)  # type: ignore[arg-type]  # noqa: E731
-        self._guarded(event.node_id, event.conn, function, getattr(message, "channel_id", None))
+        channel_id = getattr(message, "temporary_channel_id", None) or getattr(message, "channel_id", None)
+        self._guarded(event.node_id, event.conn, function, channel_id)
 
     def _guarded(
         self, node_id: NodeId, conn: int, function: Callable[[], None], channel_id: ChannelId | None = None
@@ -232,11 +235,11 @@ class Node:
         except RemoteError as error:
             text = str(error) or type(error).__name__
             self.reports.append(Report("warning", f"peer {node_id.hex()}: {text}"))
-            if error.consequence is Consequence.FAIL_CHANNEL:
-                self.core.send(node_id, Error(where, text.encode("ascii", "replace")))
+            if error.consequence is Consequence.FAIL_CHANNEL and channel_id is not None:
+                self.core.send(node_id, Error(where, text_data(text)))
                 return
-            self.core.send(node_id, Warning(where, text.encode("ascii", "replace")))
-            if error.consequence is Consequence.DISCONNECT:
+            self.core.send(node_id, Warning(where, text_data(text)))
+            if error.consequence is not Consequence.WARN:
                 self._give_up(node_id, conn, text)
         except LocalError as error:
             self.reports.append(Report("error", f"peer {node_id.hex()}: {error}", error))
@@ -259,13 +262,16 @@ class Node:
 
         hits = scan(self._watch_set, block)
 
+        conflicted: list[Txid] = []
+
         def connected() -> None:
             self.core.height = height
             self._state.node[NODE_KEY] = replace(self.core.record, locator=locator)
-            self.wallet.block_connected(height, [(hit.txid, hit.raw) for hit in hits.hits])
+            conflicted.extend(self.wallet.block_connected(height, [(hit.txid, hit.raw) for hit in hits.hits]))
 
         self._at_another_height(connected)
         self._blocks.connected(hits, height)
+        self._reported("fundings", lambda: self._unit(lambda: self.channel_manager.fundings_are_gone(conflicted)))
         self._reported("payments", lambda: self._unit(self.payments.best_block))
         self._watch_wallet()
 
@@ -463,7 +469,7 @@ class Node:
                 effects.append(WriteBatch(batch))
         for effect in self.journal.take_released():
             if isinstance(effect, SendToPeer):
-                self.peer_manager.send_message(effect.conn, effect.message)
+                self._send(effect)
             elif isinstance(effect, DisconnectPeer):
                 self._peer_events += self.peer_manager.disconnect(effect.conn, effect.why)
             else:
@@ -474,6 +480,15 @@ class Node:
             else:
                 effects.append(SendBytes(output.conn, output.data))
         return effects
+
+    def _send(self, effect: SendToPeer) -> None:
+        """A message that cannot be written costs its connection, and nothing else of the turn."""
+        try:
+            self.peer_manager.send_message(effect.conn, effect.message)
+        except Exception as error:
+            what = type(effect.message).__name__
+            self.reports.append(Report("error", f"connection {effect.conn}: {what} cannot be sent", error))
+            self._peer_events += self.peer_manager.disconnect(effect.conn, "internal error")
 
     def _sign(self) -> None:
         """One commitment_signed a channel a turn, for all its pending updates."""

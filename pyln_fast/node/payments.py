@@ -264,6 +264,9 @@ class Payments:
             core.now,
             invoice.expires_at,
             PaymentStatus.PENDING,
+            # An attempt of before may still report its end: no number is used twice.
+            next_attempt=known.next_attempt if known is not None else 0,
+            first_attempt=known.next_attempt if known is not None else 0,
         )
         why = self._attempt(payment)
         if why is not None:
@@ -417,7 +420,16 @@ class Payments:
     def timer_tick(self) -> None:
         """A minute has passed: what ended long enough ago is forgotten here and stays in the history."""
         payments = self._core.state.payments
+        under_way = {
+            htlc.source.payment_id
+            for state in self._core.state.channels.values()
+            for htlc in state.data.commitments.htlcs.values()
+            if isinstance(htlc.source, OutboundPaymentHtlc)
+        }
         for payment in [each for each in payments.values() if each.is_over]:
+            if payment.payment_id in under_way:
+                # Its HTLC is not irrevocably gone: its time to be forgotten has not begun (LDK).
+                continue
             if payment.finished_ticks >= IDEMPOTENCY_TIMEOUT_TICKS:
                 del payments[payment.payment_id]
             else:

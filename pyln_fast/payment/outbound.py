@@ -91,6 +91,8 @@ class OutboundPayment(msgspec.Struct, frozen=True, array_like=True):
     fee_paid_msat: Msat | None = None
     finished_ticks: int = 0
     """Timer ticks since it ended: it is remembered for IDEMPOTENCY_TIMEOUT_TICKS."""
+    first_attempt: int = 0
+    """Higher when the PaymentId was used for a payment that failed."""
 
     @property
     def is_over(self) -> bool:
@@ -101,5 +103,5 @@ class OutboundPayment(msgspec.Struct, frozen=True, array_like=True):
         if self.status is not PaymentStatus.PENDING or (self.expires_at is not None and now > self.expires_at):
             return False
         if isinstance(self.retry, Attempts):
-            return self.next_attempt <= self.retry.attempts
+            return self.next_attempt - self.first_attempt <= self.retry.attempts
         return now <= self.began_at + self.retry.seconds

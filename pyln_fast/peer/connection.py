@@ -27,7 +27,7 @@ from pyln_fast.peer.handlers import (
 from pyln_fast.peer.noise import BadFrame, Noise, NoiseError
 from pyln_fast.types import ChainHash, ChannelId, Monotonic, NodeId
 from pyln_fast.wire.codec import AnyMessage, UnknownMessage, decode, encode
-from pyln_fast.wire.setup_msgs import Init, Ping, Pong, Warning
+from pyln_fast.wire.setup_msgs import Init, Ping, Pong, Warning, text_data
 from pyln_fast.wire.tlv import BadMessage
 
 ALL_CHANNELS = ChannelId(bytes(32))
@@ -255,5 +255,5 @@ class Connection:
     def _refuse(self, why: str, channel_id: ChannelId | None = None) -> list[PeerEvent]:
         """Closes behind a warning that says why, unless the peer has not yet said `init` (BOLT 1: then we may not)."""
         if self._heard_init:
-            self._enqueue(Warning(channel_id or ALL_CHANNELS, why.encode()))
+            self._enqueue(Warning(channel_id or ALL_CHANNELS, text_data(why)))
         return self.close(why)

@@ -19,7 +19,7 @@ from pyln_fast.node.node import Node
 from pyln_fast.node.onchain import send_onchain
 from pyln_fast.node.state import FINISHED_PAYMENTS, FORWARDED, ForwardedPayment
 from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS, Invoice, decode
-from pyln_fast.payment.outbound import Attempts, OutboundPayment, Retry, RetryableSendFailure
+from pyln_fast.payment.outbound import Attempts, OutboundPayment, PaymentStatus, Retry, RetryableSendFailure
 from pyln_fast.runtime.event_handler import EventHandler
 from pyln_fast.runtime.peer_connector import connect, parse_node_address
 from pyln_fast.runtime.running import Running, bring_up
@@ -280,6 +280,9 @@ class LightningNode:
         RetryableSendFailure, APIMisuse, InvalidInvoice: nothing was begun."""
         parsed = decode(invoice) if isinstance(invoice, str) else invoice
         chosen = payment_id if payment_id is not None else PaymentId(parsed.payment_hash)
+        before = await self._finished(chosen)
+        if before is not None and before.status is PaymentStatus.FULFILLED:
+            raise RetryableSendFailure("DuplicatePayment", "a payment with this PaymentId has succeeded before")
         await self.submit(
             lambda node: node.payments.pay_for_bolt11_invoice(
                 parsed, chosen, amount_msat, max_total_routing_fee_msat, retry
@@ -295,11 +298,20 @@ class LightningNode:
         if payment is None or payment.is_over:
             # Its event may have passed: the answer comes behind whatever made it so.
             payment = await self.submit(lambda node: node.core.state.payments.get(payment_id))
+            if payment is None:
+                payment = await self._finished(payment_id)
             self._resolve(payment_id, _result_of(payment_id, payment))
         result = await future
         if isinstance(result, PaymentFailed):
             raise PaymentNotMade(payment_id, result.reason)
         return result
+
+    async def _finished(self, payment_id: PaymentId) -> OutboundPayment | None:
+        """What the history says of it; the core forgets a payment after some minutes (LDK)."""
+        if payment_id in self.node.core.state.payments:
+            return None
+        value = await self._up.read(FINISHED_PAYMENTS.name, payment_id)
+        return None if value is None else FINISHED_PAYMENTS.decode(value)
 
     async def pay(
         self,

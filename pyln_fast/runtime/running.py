@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pyln_fast.chain.block_locator import BlockLocator
 from pyln_fast.chain.header_chain import HeaderChain
@@ -29,6 +30,9 @@ from pyln_fast.types import Network, Secret
 from pyln_fast.wallet.utxos import KEY_INDEXES, TRANSACTIONS, UTXOS
 
 TABLES = (*LOADED_TABLES, UTXOS.name, TRANSACTIONS.name, KEY_INDEXES.name)
+
+
+T = TypeVar("T")
 
 
 class StartRefused(LocalError):
@@ -100,6 +104,17 @@ class Running:
             loop.call_soon_threadsafe(_settle, found, records, error)
 
         self.writer.scan(table, b"", on_scan)
+        return await found
+
+    async def read(self, table: str, key: bytes) -> bytes | None:
+        """One record that is not kept in memory. Raises StoreError."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[bytes | None] = loop.create_future()
+
+        def on_read(value: bytes | None, error: StoreError | None) -> None:
+            loop.call_soon_threadsafe(_settle, found, value, error)
+
+        self.writer.read(table, key, on_read)
         return await found
 
 
@@ -177,12 +192,10 @@ def _assemble(
     )
 
 
-def _settle(
-    future: asyncio.Future[list[tuple[bytes, bytes]]], records: list[tuple[bytes, bytes]], error: StoreError | None
-) -> None:
+def _settle(future: asyncio.Future[T], result: T, error: StoreError | None) -> None:
     if future.done():
         return
     if error is not None:
         future.set_exception(error)
     else:
-        future.set_result(records)
+        future.set_result(result)

@@ -17,6 +17,14 @@ from pyln_fast.wire.fields import (
 )
 from pyln_fast.wire.layout import Message
 
+MAX_TEXT = 1000
+"""Of what we write into `error` and `warning`: a peer's own long field, quoted, must not make them too long to send."""
+
+
+def text_data(text: str) -> bytes:
+    """The `data` of our `error` or `warning`: printable ASCII (BOLT 1), and not too much of it."""
+    return text.encode("ascii", "replace")[:MAX_TEXT]
+
 
 class Warning(Message, frozen=True):
     """Something went wrong that need not close a channel; an all-zero channel_id speaks of none."""

@@ -9,19 +9,30 @@ from msgspec.structs import replace
 from pyln_fast.channel import channel
 from pyln_fast.channel.channel import LateReestablish
 from pyln_fast.channel.commands import NewBlock
+from pyln_fast.channel.opening import build_open_channel
 from pyln_fast.channel.reestablish import channel_reestablish
-from pyln_fast.channel.state import Closing, Negotiating, Normal, Offline, Syncing, WaitForFundingConfirmed
-from pyln_fast.errors import Consequence
+from pyln_fast.channel.state import (
+    Closing,
+    Negotiating,
+    Normal,
+    Offline,
+    ShuttingDown,
+    Syncing,
+    WaitForFundingConfirmed,
+    WaitForFundingTransaction,
+)
+from pyln_fast.errors import Consequence, LocalError
 from pyln_fast.events import ChannelClosed, LocallyInitiatedCooperativeClosure, PaymentFailed, PaymentSent
 from pyln_fast.node import htlcs
-from pyln_fast.node.channel_manager import TooManyChannels
-from pyln_fast.node.effects import BroadcastPackage, DisconnectPeer
+from pyln_fast.node.channel_manager import DuplicateFunding, TooManyChannels
+from pyln_fast.node.effects import BroadcastPackage, DisconnectPeer, SendBytes
 from pyln_fast.node.payments import INVOICE_FEATURES
 from pyln_fast.payment.invoice import UnsignedInvoice, decode, sign
 from pyln_fast.payment.invoice_fields import RouteHintHop
-from pyln_fast.payment.outbound import Attempts
+from pyln_fast.payment.outbound import Attempts, RetryableSendFailure
 from pyln_fast.peer.handlers import PeerConnected, PeerDisconnected
 from pyln_fast.sign.keys_manager import KeysManager
+from pyln_fast.tx.transaction import parse, serialize
 from pyln_fast.types import (
     BlockHeight,
     Blocks,
@@ -37,9 +48,11 @@ from pyln_fast.types import (
     Sat,
     Secret,
     ShortChannelId,
+    Signature,
+    Txid,
     UnixTime,
 )
-from pyln_fast.wire.channel_msgs import ChannelReady
+from pyln_fast.wire.channel_msgs import ChannelReady, FundingCreated, Shutdown
 from pyln_fast.wire.setup_msgs import Error, Init
 from tests.node.world import Host, World
 
@@ -249,3 +262,110 @@ def test_strangers_with_fundings_that_never_come_have_a_limit_and_an_end(world: 
     bob.node._unit(lambda: core.execute(state.data.channel_id, NewBlock()))
     assert list(core.state.channels) == []
     assert list(core.state.monitors) == []
+
+
+def test_a_long_field_quoted_in_an_error_does_not_stop_the_node(world: World) -> None:
+    alice, bob = world.host("alice"), world.host("bob")
+    world.connect(alice, bob)
+    conn = alice.node.core.peers[bob.node.core.node_id].conn
+    with pytest.raises(LocalError):
+        alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+    alice.call(lambda node: node.channel_manager.create_channel(bob.node.core.node_id, Sat(1_000_000)))
+    (state,) = alice.node.core.unfunded.values()
+    assert isinstance(state, WaitForFundingTransaction)
+    message = build_open_channel(
+        alice.node.core.context(bob.node.core.node_id, temporary_channel_id=ChannelId(b"\x05" * 32)),
+        alice.config,
+        Sat(1_000_000),
+        Msat(0),
+        state.opening.params.channel_keys_id,
+    )
+    alice.node.peer_manager.send_message(conn, replace(message, channel_type=b"\x01" * 40_000))
+    world.settle()
+    assert bob.alive
+    assert list(bob.node.core.peers) == [alice.node.core.node_id]
+    assert (bob.node.core.node_id in alice.node.core.peers) is True
+    alice.node.reports.clear()
+
+
+def test_a_message_that_cannot_be_written_costs_its_connection_alone(world: World) -> None:
+    alice, bob = pair(world)
+    carol = world.host("carol")
+    world.connect(carol, bob)
+    bob.node.core.send(alice.node.core.node_id, Error(ChannelId(bytes(32)), bytes(70_000)))
+    for effect in bob.node.process_events():
+        if isinstance(effect, SendBytes):
+            world.send(bob, effect.conn, effect.data)
+    assert [report.level for report in bob.node.reports] == ["error"]
+    bob.node.reports.clear()
+    world.settle()
+    assert list(bob.node.core.peers) == [carol.node.core.node_id]
+
+
+def test_a_payment_is_not_forgotten_while_its_htlc_is_somewhere(world: World) -> None:
+    alice, bob = pair(world)
+    invoice = world.invoice(bob, 1_000_000)
+    payment_id = PaymentId(bytes(32))
+    alice.command(lambda node: node.payments.pay_for_bolt11_invoice(invoice, payment_id))
+    alice.turn()
+    while not alice.of(PaymentSent):
+        assert world.step()
+    # Bob falls silent after his update_fulfill_htlc.
+    world._queues.clear()
+    assert alice.channel().data.commitments.htlcs
+    for _ in range(10):
+        alice.node._unit(alice.node.payments.timer_tick)
+    with pytest.raises(RetryableSendFailure, match="DuplicatePayment"):
+        alice.node._unit(lambda: alice.node.payments.pay_for_bolt11_invoice(invoice, payment_id))
+
+
+def test_repeated_shutdowns_use_up_no_addresses(world: World) -> None:
+    alice, bob = pair(world, push_msat=1_000_000_000)
+    bob.hold_claims = True
+    world.pay(alice, world.invoice(bob, 1_000_000), "pending")
+    channel_id = alice.channel().data.channel_id
+    alice.call(lambda node: node.channel_manager.close_channel(channel_id, bob.node.core.node_id))
+    script = alice.channel().data.holder_shutdown_script
+    bob.node.wallet.take_watches()
+    conn = alice.node.core.peers[bob.node.core.node_id].conn
+    for _ in range(20):
+        alice.node.peer_manager.send_message(conn, Shutdown(channel_id, script))
+    world.settle()
+    assert isinstance(bob.channel(), ShuttingDown)
+    assert bob.node.wallet.take_watches() == ((), ())
+
+
+def test_the_answer_to_a_second_channel_on_one_funding_names_that_channel(world: World) -> None:
+    alice, bob = pair(world)
+    sent: list[object] = []
+    real = bob.node.peer_manager.send_message
+    bob.node.peer_manager.send_message = lambda conn, message: (sent.append(message), real(conn, message))  # type: ignore[method-assign, assignment]
+
+    def raises(node_id: bytes, message: object) -> None:
+        raise DuplicateFunding(ChannelId(bytes(32)))
+
+    bob.node.channel_manager.receive = raises  # type: ignore[method-assign, assignment]
+    conn = alice.node.core.peers[bob.node.core.node_id].conn
+    temporary = ChannelId(b"\x06" * 32)
+    alice.node.peer_manager.send_message(conn, FundingCreated(temporary, Txid(bytes(32)), 0, Signature(bytes(64))))
+    world.settle()
+    assert [message.channel_id for message in sent if isinstance(message, Error)] == [temporary]
+    alice.node.reports.clear()
+
+
+def test_a_funding_that_was_double_spent_ends_the_channel(world: World) -> None:
+    alice, bob = world.host("alice"), world.host("bob")
+    world.fund(alice)
+    world.connect(alice, bob)
+    world.broadcast = lambda transactions: None  # type: ignore[method-assign]
+    alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+    funding = parse(alice.channel().data.funding.raw)
+    other = replace(funding, outputs=(replace(funding.outputs[0], script_pubkey=alice.node.wallet.new_script()),))
+    (coin,) = (tx_in.outpoint for tx_in in funding.inputs)
+    value = alice.node.wallet.utxo(coin).value_sat
+    other = replace(other, outputs=(replace(other.outputs[0], value_sat=Sat(value - 5000)),))
+    world.chain.broadcast(serialize(alice.node.wallet.sign_transaction(other)))
+    world.mine(1)
+    assert isinstance(alice.channel(), Closing)
+    (closed,) = alice.of(ChannelClosed)
+    assert closed.reason.message == "the funding transaction was double-spent"

@@ -40,6 +40,8 @@ def test_a_failed_write_stops_the_node_and_nothing_is_sent(
         await settled(alice, bob)
         number = bob.node.core.state.channels[channel.channel_id].data.commitments
         invoice = await bob.create_invoice(Msat(1_000_000))
+        # The next write is to be the payment's, not that an event was handled.
+        await alice.wait_until(lambda node: None if node.core.state.events or node.journal.in_flight else True)
         fails = True
         with pytest.raises(NodeStopped) as stopped:
             await alice.pay(invoice)

@@ -43,7 +43,7 @@ from pyln_fast.events import (
 )
 from pyln_fast.tx.monitor_update import ChannelForceClosed
 from pyln_fast.types import ChannelId, Msat, NodeId, Sat
-from pyln_fast.wire.setup_msgs import Error
+from pyln_fast.wire.setup_msgs import Error, text_data
 
 MAX_ERROR_TEXT = 1000
 """Of a peer's error text that we keep: it goes into an event and a log."""
@@ -116,7 +116,7 @@ def fail(state: AnyState, reason: AnyClosureReason, error: str) -> Transition[An
 
 
 def error_message(data: ChannelData, error: str) -> Error:
-    return Error(data.channel_id, error.encode("ascii", "replace"))
+    return Error(data.channel_id, text_data(error))
 
 
 def unfunded_identity(state: UnfundedState) -> tuple[ChannelId, int, NodeId]:
@@ -148,7 +148,7 @@ def abandon(state: AnyState, reason: AnyClosureReason, error: str | None) -> Tra
     channel_id, user_channel_id, node_id = unfunded_identity(state)
     actions: list[Action] = []
     if error is not None:
-        actions.append(SendMessage(Error(channel_id, error.encode("ascii", "replace"))))
+        actions.append(SendMessage(Error(channel_id, text_data(error))))
     outpoint = None
     if isinstance(state, WaitForFundingSigned):
         outpoint = state.funding.outpoint
