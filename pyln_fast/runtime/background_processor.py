@@ -112,7 +112,7 @@ class BackgroundProcessor:
         self._put(self._command, token, function)
         if self._stopping:
             self._answers.pop(token, None)
-            raise self._stopped()
+            raise self.stopped()
         return await answer
 
     def submit_soon(self, function: Callable[[Node], object]) -> None:
@@ -125,7 +125,7 @@ class BackgroundProcessor:
         if found is not None:
             return found
         if self._stopping:
-            raise self._stopped()
+            raise self.stopped()
         future: asyncio.Future[T] = self._loop.create_future()
         watch = (predicate, future)
         self._watches.append(watch)
@@ -137,7 +137,7 @@ class BackgroundProcessor:
     async def deliver(self, update: ChainUpdate) -> None:
         """A block, or the way back to one; returns when the node has taken it. Raises BlockNotTaken, NodeStopped."""
         if self._stopping:
-            raise self._stopped()
+            raise self.stopped()
         taken: asyncio.Future[None] = self._loop.create_future()
         self._blocks.append((update, taken))
         self._schedule()
@@ -328,7 +328,7 @@ class BackgroundProcessor:
         if (more and node.can_accept_input) or node.peer_manager.has_output():
             self._schedule()
         elif self._stopping and not more and node.journal.in_flight == 0:
-            self._finish(self._stopped())
+            self._finish(self.stopped())
 
     # --- the end
 
@@ -343,7 +343,7 @@ class BackgroundProcessor:
         self.tcp.abort()
         self._finish(stopped, failed=True)
 
-    def _stopped(self) -> NodeStopped:
+    def stopped(self) -> NodeStopped:
         if self.finished.done() and (error := self.finished.exception()) is not None:
             assert isinstance(error, NodeStopped)
             return error

@@ -20,7 +20,9 @@ from pyln_fast.node.onchain import send_onchain
 from pyln_fast.node.state import FINISHED_PAYMENTS, FORWARDED, ForwardedPayment
 from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS, Invoice, decode
 from pyln_fast.payment.outbound import Attempts, OutboundPayment, PaymentStatus, Retry, RetryableSendFailure
+from pyln_fast.runtime.background_processor import NodeStopped
 from pyln_fast.runtime.event_handler import EventHandler
+from pyln_fast.runtime.payment_results import PaymentNotMade, PaymentResults, result_of
 from pyln_fast.runtime.peer_connector import connect, parse_node_address
 from pyln_fast.runtime.running import Running, bring_up
 from pyln_fast.runtime.settings import NodeSettings
@@ -55,15 +57,6 @@ class NotRunning(LocalError):
         super().__init__("the node is not running: start() it first")
 
 
-class PaymentNotMade(LocalError):
-    """PaymentFailed as an exception: `reason` is LDK's PaymentFailureReason by name."""
-
-    def __init__(self, payment_id: PaymentId, reason: str) -> None:
-        super().__init__(f"payment {payment_id.hex()}: {reason}")
-        self.payment_id = payment_id
-        self.reason = reason
-
-
 class PeerDetails(msgspec.Struct, frozen=True):
     node_id: NodeId
     address: str | None
@@ -81,7 +74,7 @@ class LightningNode:
         self.settings = settings
         self._make_handler = make_handler
         self._running: Running | None = None
-        self._payments: dict[PaymentId, list[asyncio.Future[PaymentSent | PaymentFailed]]] = {}
+        self._results = PaymentResults()
         self._event_waiters: list[tuple[Callable[[Event], bool], asyncio.Future[Event]]] = []
         self._background: set[asyncio.Task[None]] = set()
         self.on_event: list[Callable[[Event], None]] = []
@@ -94,6 +87,7 @@ class LightningNode:
         assert self._running is None, "started twice"
         running = await bring_up(self.settings, self._make_handler(self), self._after_event)
         self._running = running
+        running.processor.finished.add_done_callback(lambda _: self._ended(running.processor.stopped()))
         try:
             await running.go_online(self.settings)
         except BaseException:
@@ -107,13 +101,6 @@ class LightningNode:
             for task in self._background:
                 task.cancel()
             await running.stop()
-            for futures in self._payments.values():
-                for future in futures:
-                    future.cancel()
-            for _, waiter in self._event_waiters:
-                waiter.cancel()
-            self._payments.clear()
-            self._event_waiters.clear()
 
     async def wait_stopped(self) -> None:
         """Returns when `stop` was called elsewhere. Raises NodeStopped when the node had to stop, and what ends the
@@ -292,15 +279,15 @@ class LightningNode:
 
     async def wait_for_payment(self, payment_id: PaymentId) -> PaymentSent:
         """Until it is over. Raises PaymentNotMade."""
-        future: asyncio.Future[PaymentSent | PaymentFailed] = asyncio.get_running_loop().create_future()
-        self._payments.setdefault(payment_id, []).append(future)
+        future = self._results.expect(payment_id)
         payment = self.node.core.state.payments.get(payment_id)
         if payment is None or payment.is_over:
             # Its event may have passed: the answer comes behind whatever made it so.
             payment = await self.submit(lambda node: node.core.state.payments.get(payment_id))
             if payment is None:
                 payment = await self._finished(payment_id)
-            self._resolve(payment_id, _result_of(payment_id, payment))
+            if (known := result_of(payment_id, payment)) is not None:
+                self._results.give(payment_id, known)
         result = await future
         if isinstance(result, PaymentFailed):
             raise PaymentNotMade(payment_id, result.reason)
@@ -320,9 +307,10 @@ class LightningNode:
         payment_id: PaymentId | None = None,
         retry_for_secs: float = 0,
     ) -> PaymentSent:
-        """pay_invoice and wait_for_payment, again for so long while there is no route or the way is broken. Asked
-        again with the same PaymentId, after a crash too, it waits for what was begun, and never pays twice.
+        """pay_invoice and wait_for_payment, again for so long while there is no route or the way is broken.
 
+        Asked again with the same PaymentId, after a crash too, it waits for what was begun or returns what was paid:
+        a PaymentId never pays twice.
         Raises PaymentNotMade, RetryableSendFailure, APIMisuse, InvalidInvoice.
         """
         parsed = decode(invoice) if isinstance(invoice, str) else invoice
@@ -388,9 +376,17 @@ class LightningNode:
 
     # --- events
 
+    def _ended(self, stopped: NodeStopped) -> None:
+        self._results.give_up(stopped)
+        for _, future in self._event_waiters:
+            if not future.done():
+                future.set_exception(stopped)
+                future.exception()
+        self._event_waiters.clear()
+
     def _after_event(self, event: Event) -> None:
         if isinstance(event, PaymentSent | PaymentFailed):
-            self._resolve(event.payment_id, event)
+            self._results.give(event.payment_id, event)
         for waiter in [waiter for waiter in self._event_waiters if waiter[0](event)]:
             self._event_waiters.remove(waiter)
             if not waiter[1].done():
@@ -398,26 +394,9 @@ class LightningNode:
         for listener in self.on_event:
             listener(event)
 
-    def _resolve(self, payment_id: PaymentId, result: PaymentSent | PaymentFailed | None) -> None:
-        if result is not None:
-            for future in self._payments.pop(payment_id, ()):
-                if not future.done():
-                    future.set_result(result)
-
 
 async def _logged(work: Coroutine[object, object, object]) -> None:
     try:
         await work
     except LightningError as error:
         _LOG.warning("%s", error)
-
-
-def _result_of(payment_id: PaymentId, payment: OutboundPayment | None) -> PaymentSent | PaymentFailed | None:
-    if payment is None:
-        return PaymentFailed(payment_id, PaymentHash(bytes(32)), "UnknownPayment")
-    if not payment.is_over:
-        return None
-    if payment.preimage is None or payment.fee_paid_msat is None:
-        return PaymentFailed(payment_id, payment.payment_hash, "UnexpectedError")
-    fee = payment.fee_paid_msat
-    return PaymentSent(payment_id, payment.preimage, payment.payment_hash, payment.amount_msat, fee)

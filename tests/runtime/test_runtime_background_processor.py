@@ -221,3 +221,22 @@ def test_a_question_that_fails_hurts_only_who_asked(tmp_path: Path) -> None:
         assert await alice.list_channels() == []
 
     play(tmp_path, scene)
+
+
+def test_who_waits_for_a_payment_hears_of_the_end(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        Stubborn.seen, Stubborn.willing = [], False
+        alice = await world.start("alice")
+        bob = await world.start("bob", lambda builder: builder.set_event_handler(Stubborn))
+        await world.fund(alice)
+        await world.channel(alice, bob)
+        payment_id = await alice.pay_invoice(await bob.create_invoice(Msat(1_000_000)))
+        payment = asyncio.ensure_future(alice.wait_for_payment(payment_id))
+        event = asyncio.ensure_future(alice.wait_for_event(lambda event: False))
+        await asyncio.sleep(0.05)
+        await alice.stop()
+        for waiting in (payment, event):
+            with pytest.raises(NodeStopped):
+                await waiting
+
+    play(tmp_path, scene)

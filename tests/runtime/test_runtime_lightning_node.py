@@ -93,8 +93,10 @@ def test_both_restart_and_go_on(tmp_path: Path) -> None:
         alice, bob = await world.start("alice"), await world.start("bob")
         await world.fund(alice)
         channel = await world.channel(alice, bob)
-        await alice.pay(await bob.create_invoice(Msat(30_000_000)))
+        first = await bob.create_invoice(Msat(30_000_000))
+        await alice.pay(first)
         await settled(alice, bob)
+        await alice.submit(lambda core: core.core.state.payments.pop(PaymentId(first.payment_hash)))
         ids, before = (alice.node_id, bob.node_id), (await alice.onchain_balance())
         listening = int(bob.listening_addresses[0].rpartition(":")[2])
         await alice.stop()
@@ -108,6 +110,11 @@ def test_both_restart_and_go_on(tmp_path: Path) -> None:
         assert await alice.onchain_balance() == before
         assert (await usable(alice, channel.channel_id)).holder_balance_msat == 970_000_000
         await alice.pay(await bob.create_invoice(Msat(1_000_000)), retry_for_secs=10)
+        # A PaymentId that is only in the history any more pays nothing.
+        again = await alice.pay(first, payment_id=PaymentId(first.payment_hash))
+        assert again.payment_id == first.payment_hash
+        with pytest.raises(PaymentNotMade, match="UnknownPayment"):
+            await alice.wait_for_payment(PaymentId(bytes(32)))
         payments = await alice.list_payments()
         # One from history, one from memory.
         assert {each.amount_msat: each.status.value for each in payments} == {
