@@ -299,13 +299,21 @@ def test_the_acceptor_takes_what_confirms() -> None:
     assert isinstance(pair.bob.actions[3], EmitEvent)
 
 
+def test_the_acceptor_takes_the_least_feerate_of_shorter_signatures() -> None:
+    """LDK counts 72 bytes a signature, one less than BOLT 3."""
+    pair = negotiating()
+    pair.alice.outbox.clear()
+    pair.bob.receive(signed_by(pair.alice, 253 * (WEIGHT - 2) // 1000, (253 * (WEIGHT - 2) // 1000, 1674)))
+    assert pair.bob.state.agreed_fee_satoshis == 253 * (WEIGHT - 2) // 1000
+
+
 def test_the_acceptor_asks_for_more_and_gets_it() -> None:
     """Three messages: the opener repeats what the acceptor chose from both ranges."""
     pair = negotiating(feerate=300)
     pair.bob.feerates = replace(pair.bob.feerates, channel_close_minimum=FeeratePerKw(500))
     pair.deliver_one(pair.alice)
     (asked,) = pair.bob.sent()
-    assert asked.fee_satoshis == 500 * WEIGHT // 1000
+    assert asked.fee_satoshis == 500 * (WEIGHT - 2) // 1000
     assert pair.bob.state.agreed is None
     pair.deliver_one(pair.bob)
     assert pair.alice.state.agreed is not None
@@ -320,7 +328,8 @@ def test_no_common_fee_is_a_warning_until_the_answer_is_overdue() -> None:
     with pytest.raises(NoCommonClosingFee) as error:
         pair.deliver_one(pair.alice)
     assert error.value.consequence is Consequence.WARN
-    assert (error.value.our_min_sat, error.value.their_max_sat) == (5000 * WEIGHT // 1000, 300 * WEIGHT // 1000 + 1000)
+    assert error.value.our_min_sat == 5000 * (WEIGHT - 2) // 1000
+    assert error.value.their_max_sat == 300 * WEIGHT // 1000 + 1000
     pair.bob.execute(AnswerOverdue())
     pair.alice.execute(AnswerOverdue())
     assert isinstance(pair.bob.state, Closing)
@@ -396,7 +405,7 @@ def test_the_acceptor_meets_an_old_opener_halfway() -> None:
     pair.alice.outbox.clear()
     pair.bob.feerates = replace(pair.bob.feerates, channel_close_minimum=FeeratePerKw(500))
     pair.bob.receive(signed_by(pair.alice, 100, None))
-    assert pair.bob.sent()[-1].fee_satoshis == 338
+    assert pair.bob.sent()[-1].fee_satoshis == 337
     pair.bob.receive(signed_by(pair.alice, 200, None))
     assert isinstance(pair.bob.state, Closing)
 

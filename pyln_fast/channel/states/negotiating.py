@@ -38,6 +38,10 @@ from pyln_fast.types import Sat, Signature
 from pyln_fast.wire.channel_msgs import ClosingSigned, FeeRange, Shutdown
 from pyln_fast.wire.setup_msgs import Error
 
+SIGNATURE_SLACK_WEIGHT = 2
+"""BOLT 3 counts 73 bytes a signature, but with a low S, as relay wants it, none has more than 72. A peer that counts
+those (LDK) and begins with the least feerate must not be a satoshi below ours."""
+
 
 def fee_limits(data: ChannelData, ctx: Context) -> tuple[Sat, Sat, Sat]:
     """(the fee that we like, the least, the most) in satoshi. The opener pays, so only the opener has a most."""
@@ -55,7 +59,7 @@ def fee_limits(data: ChannelData, ctx: Context) -> tuple[Sat, Sat, Sat]:
         most = min(most, holder_sat if counterparty_sat >= dust_sat else max(0, holder_sat - dust_sat))
         preferred = min(max(least, target or normal) * weight // 1000, most)
         return Sat(preferred), Sat(min(least * weight // 1000, most)), Sat(most)
-    lowest = min(least * weight // 1000, counterparty_sat)
+    lowest = min(least * (weight - SIGNATURE_SLACK_WEIGHT) // 1000, counterparty_sat)
     return Sat(lowest), Sat(lowest), counterparty_sat
 
 
