@@ -28,14 +28,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.interop import ldk_peer, scenarios_links, scenarios_payments
+from tests.interop import ldk_peer, scenarios_cuts, scenarios_links, scenarios_payments
 from tests.interop.scenarios import SCENARIOS, Scenario
 from tests.interop.waiting import Cannot
 from tests.interop.world import ChannelType, Role, Setting, World
 
 LIMIT_SECS = 120.0
 # Importing them has registered what is in them.
-_ = (scenarios_payments, scenarios_links)
+_ = (scenarios_payments, scenarios_links, scenarios_cuts)
 VERSIONS = {"ldk": ldk_peer.VERSION}
 
 

@@ -1,4 +1,4 @@
-"""Changing fees, broken links, crashes and the end of a channel."""
+"""Changing fees, crashes and the end of a channel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 from pyln_fast.events import ChannelClosed, InitialSend, PaymentPathFailed
 from pyln_fast.node.details import ChannelDetails
 from pyln_fast.types import FeeratePerKw
-from tests.interop.cuts import Cut, Way
 from tests.interop.ldk_peer import LdkPeer
 from tests.interop.our_node import OurNode
 from tests.interop.scenarios import scenario
@@ -15,11 +14,9 @@ from tests.interop.waiting import check, until, until_async
 from tests.interop.world import Party, Role, World
 
 FEERATES = (2500, 5000, 1200)
-MAX_MESSAGES = 40
-"""More than any of the exchanges here has in one direction."""
 
 
-async def _opener_sets_feerate(world: World, us: OurNode, ldk: LdkPeer, feerate: int) -> None:
+async def opener_sets_feerate(world: World, us: OurNode, ldk: LdkPeer, feerate: int) -> None:
     if world.setting.role is Role.OPENER:
         us.fees.feerate = FeeratePerKw(feerate)
         await us.call(lambda node: node.channel_manager.timer_tick_occurred())
@@ -27,7 +24,7 @@ async def _opener_sets_feerate(world: World, us: OurNode, ldk: LdkPeer, feerate:
         await ldk.request("feerate", feerate_per_kw=feerate)
 
 
-async def _feerate_is(us: OurNode, ldk: LdkPeer, feerate: int) -> None:
+async def feerate_is(us: OurNode, ldk: LdkPeer, feerate: int) -> None:
     async def look() -> bool:
         (theirs,) = await ldk.channels(us.node_id)
         return us.channels()[0].feerate_sat_per_1000_weight == theirs["feerate_per_kw"] == feerate
@@ -39,58 +36,15 @@ async def _feerate_is(us: OurNode, ldk: LdkPeer, feerate: int) -> None:
 async def update_fee(world: World) -> None:
     us, ldk, _ = await world.pair()
     for feerate in FEERATES:
-        await _opener_sets_feerate(world, us, ldk, feerate)
-        await _feerate_is(us, ldk, feerate)
+        await opener_sets_feerate(world, us, ldk, feerate)
+        await feerate_is(us, ldk, feerate)
         await world.pay(us, ldk, 3_000_000)
         await world.pay(ldk, us, 3_000_000)
     both: list[tuple[Party, Party, int]] = [(us, ldk, 2_000_000), (ldk, us, 2_000_000)]
     load = asyncio.ensure_future(world.pay_all(both * 10))
-    await _opener_sets_feerate(world, us, ldk, 4000)
+    await opener_sets_feerate(world, us, ldk, 4000)
     await load
-    await _feerate_is(us, ldk, 4000)
-
-
-def _is_over(world: World, us: OurNode, payer: Party, payment_hash: str) -> bool:
-    """The payment has ended and its HTLC has left both commitments."""
-    (channel,) = us.channels()
-    pending = channel.pending_inbound_htlcs + channel.pending_outbound_htlcs
-    return world.outcome_now(payer, payment_hash) is not None and not pending
-
-
-async def _cut_everywhere(world: World, us: OurNode, ldk: LdkPeer, payer: Party, payee: Party, way: Way) -> None:
-    """One payment for every message of the exchange; the link ends at that message and is made again."""
-    channel_id = us.channels()[0].channel_id
-    for count in range(1, MAX_MESSAGES):
-        us.cuts.arm(Cut(way, count))
-        payment_hash = await world.send(payer, await world.invoice(payee, 1_500_000 + count))
-        await until(lambda h=payment_hash: us.cuts.cut_at or _is_over(world, us, payer, h), "a cut or the end")  # type: ignore[misc]
-        if us.cuts.cut_at is None:
-            us.cuts.disarm()
-            check(count > 5, f"{way.value}, {payer.name} pays: only {count - 1} messages")
-            return
-        where = f"cut at message {count}, {us.cuts.cut_at}: {way.value}, {payer.name} pays"
-        try:
-            await world.connect(us, ldk, from_us=count % 2 == 0)
-            outcome = await world.outcome(payer, payment_hash, 10)
-        except Exception as error:
-            raise type(error)(f"{where}: {error}; {us.log[-3:]}; LDK: {ldk.log[-2:]}") from None
-        check(outcome == "sent", f"{where}: {outcome}")
-        await world.usable(us, ldk, channel_id)
-        await world.quiet(us, channel_id)
-    check(False, f"{way.value}: no end after {MAX_MESSAGES} messages")
-
-
-@scenario("the link cut after each message")
-async def cut_after_each_message(world: World) -> None:
-    us, ldk, channel = await world.pair()
-    for way in Way:
-        await _cut_everywhere(world, us, ldk, us, ldk, way)
-        await _cut_everywhere(world, us, ldk, ldk, us, way)
-    after = await world.quiet(us, channel.channel_id)
-    total = after.holder_balance_msat + after.counterparty_balance_msat
-    check(total == 1000 * after.channel_value_satoshis, f"the balances are {total} msat together")
-    await world.pay(us, ldk, 1_000_000)
-    await world.pay(ldk, us, 1_000_000)
+    await feerate_is(us, ldk, 4000)
 
 
 def _never_left(payer: Party, payment_hash: str) -> bool:
@@ -159,10 +113,10 @@ async def _close(world: World, us: OurNode, ldk: LdkPeer, channel: ChannelDetail
         await us.call(lambda node: node.channel_manager.close_channel(channel_id, peer))
     else:
         await ldk.request("close", channel_id=channel_id.hex())
-    await _closed(world, us, ldk, channel, we_begin)
+    await closed(world, us, ldk, channel, we_begin)
 
 
-async def _closed(world: World, us: OurNode, ldk: LdkPeer, channel: ChannelDetails, we_begin: bool) -> None:
+async def closed(world: World, us: OurNode, ldk: LdkPeer, channel: ChannelDetails, we_begin: bool) -> None:
     funding = channel.funding_txo
     assert funding is not None
     spender = await until(lambda: world.chain.spender_of(funding.txid, funding.vout), "the closing transaction")

@@ -93,7 +93,7 @@ class World:
         self.parties.append(node)
         await node.start()
         script = await node.call(lambda node: node.wallet.new_script())
-        self.chain.node.send_to_script(script, 5 * CAPACITY_SAT)
+        self.chain.node.send_to_script(script, 20 * CAPACITY_SAT)
         await self.chain.mine(1)
         return node
 
@@ -115,30 +115,38 @@ class World:
     async def connect(self, us: OurNode, ldk: LdkPeer, from_us: bool = True) -> None:
         """Raises Failure if LDK or we do not see the other within the time."""
 
-        async def gone() -> bool:
-            return not await ldk.is_connected(us.node_id) and not us.is_connected(ldk.node_id)
-
         async def there() -> bool:
             return us.is_connected(ldk.node_id) and await ldk.is_connected(us.node_id)
 
-        await until_async(gone, "the old connection to end")
+        await self.apart(us, ldk)
         if from_us:
             await us.connect(ldk.port, ldk.node_id)
         else:
             await ldk.request("connect", port=us.port, node_id=us.node_id)
         await until_async(there, "init of both sides")
 
+    async def apart(self, us: OurNode, ldk: LdkPeer, by_us: bool = False) -> None:
+        """Once both know that the old connection is over."""
+
+        async def gone() -> bool:
+            return not await ldk.is_connected(us.node_id) and not us.is_connected(ldk.node_id)
+
+        if by_us:
+            us.disconnect_all()
+        await until_async(gone, "the old connection to end")
+
     # --- channels
 
     async def open(self, us: OurNode, ldk: LdkPeer, push_msat: int = PUSH_MSAT) -> ChannelDetails:
         """Opened, funded, confirmed and usable on both sides."""
         known = {each.channel_id for each in us.channels(ldk.node_id)}
+        told = len(ldk.events)
         if self.setting.role is Role.OPENER:
             peer = NodeId(PublicKey(bytes.fromhex(ldk.node_id)))
             await us.call(lambda node: node.open_channel(peer, Sat(CAPACITY_SAT), Msat(push_msat)))
         else:
             await self._ldk_opens(us, ldk, push_msat)
-        waiting = await until(lambda: self._funded(us, ldk, known), "the funding transaction")
+        waiting = await until(lambda: self._funded(us, ldk, known, told), "the funding transaction")
         funding = waiting.funding_txo
         assert funding is not None
         await until(lambda: self.chain.node.transaction(funding.txid), "the broadcast of the funding")
@@ -146,9 +154,9 @@ class World:
         await self.usable(us, ldk, waiting.channel_id)
         return self.channel(us, waiting.channel_id)
 
-    def _funded(self, us: OurNode, ldk: LdkPeer, known: set[bytes]) -> ChannelDetails | None:
-        closed = ldk.find("ChannelClosed", node_id=us.node_id) or ldk.find("ChannelClosed")
-        if closed is not None and not known:
+    def _funded(self, us: OurNode, ldk: LdkPeer, known: set[bytes], told: int) -> ChannelDetails | None:
+        closed = [event for event in ldk.events[told:] if event["event"] == "ChannelClosed"]
+        if closed:
             raise Failure(f"the channel was not opened: {closed}; {us.log[-2:]}; {ldk.log[-2:]}")
         for each in us.channels(ldk.node_id):
             if each.channel_id not in known and each.funding_txo is not None:
