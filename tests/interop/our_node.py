@@ -11,7 +11,6 @@ from typing import TypeVar
 from pyln_fast.chain.block_locator import BlockLocator
 from pyln_fast.chain.interfaces import ConfirmationTarget
 from pyln_fast.config import ChannelHandshakeConfig, ChannelHandshakeLimits, UserConfig
-from pyln_fast.errors import LightningError
 from pyln_fast.events import Event, OpenChannelRequest, PaymentClaimable
 from pyln_fast.node.details import ChannelDetails
 from pyln_fast.node.effects import Answer, BroadcastPackage, CloseSocket, OfferEvent, SendBytes, WriteBatch
@@ -86,6 +85,7 @@ class OurNode:
         self._tasks: set[asyncio.Task[None]] = set()
         self._conn = 0
         self._token = 0
+        self._ahead_ms = 0
         self._answers: dict[int, asyncio.Future[object]] = {}
 
     # --- life
@@ -135,9 +135,14 @@ class OurNode:
 
     async def _tick(self) -> None:
         while self.alive:
-            self.node.timer_tick(Monotonic(time.monotonic_ns() // 10**6), UnixTime(int(time.time())))
-            self.turn()
+            self.tick()
             await asyncio.sleep(_TICK_SECS)
+
+    def tick(self, later_ms: int = 0) -> None:
+        """`later_ms`: as if so much time had passed at once."""
+        self._ahead_ms += later_ms
+        self.node.timer_tick(Monotonic(time.monotonic_ns() // 10**6 + self._ahead_ms), UnixTime(int(time.time())))
+        self.turn()
 
     # --- turns
 
@@ -204,7 +209,7 @@ class OurNode:
         self.node.submit(self._token, function)
         self.turn()
         result = await answer
-        if isinstance(result, LightningError):
+        if isinstance(result, Exception):
             raise result
         return result  # type: ignore[return-value]
 
@@ -280,6 +285,11 @@ class OurNode:
             for each in self.node.channel_manager.list_channels()
             if peer is None or each.counterparty_node_id.hex() == peer
         ]
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether messages still wait for the disk."""
+        return self._writer.unsynced > 0
 
     def is_connected(self, peer: str) -> bool:
         return any(node_id.hex() == peer for node_id in self.node.core.peers)

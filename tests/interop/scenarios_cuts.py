@@ -11,14 +11,14 @@ from tests.interop.ldk_peer import LdkError, LdkPeer
 from tests.interop.our_node import OurNode
 from tests.interop.scenarios import scenario
 from tests.interop.scenarios_links import closed, feerate_is, opener_sets_feerate
-from tests.interop.waiting import check, until
+from tests.interop.waiting import Failure, check, until, until_async
 from tests.interop.world import Party, World
 
 MAX_MESSAGES = 40
 """More than any of the exchanges here has in one direction."""
 MESSAGES_OF_A_PAYMENT = 5
-"""In each direction: add, commit, revoke; fulfil, commit, revoke; and the answers to both. One less where a side revokes
-for the removal in time for its next commitment."""
+"""In each direction: add, commit, revoke; fulfil, commit, revoke; and the answers to both. One less where a side
+revokes for the removal in time for its next commitment."""
 
 
 def _is_over(world: World, us: OurNode, payer: Party, payment_hash: str) -> bool:
@@ -30,10 +30,10 @@ def _is_over(world: World, us: OurNode, payer: Party, payment_hash: str) -> bool
 
 async def _cut_everywhere(world: World, us: OurNode, ldk: LdkPeer, payer: Party, payee: Party, way: Way) -> None:
     """One payment for every message of the exchange; the link ends at that message and is made again."""
-    channel_id = us.channels()[0].channel_id
     for count in range(1, MAX_MESSAGES):
+        invoice = await world.invoice(payee, 1_500_000 + count)
         us.cuts.arm(Cut(way, count))
-        payment_hash = await world.send(payer, await world.invoice(payee, 1_500_000 + count))
+        payment_hash = await world.send(payer, invoice)
         await until(lambda h=payment_hash: us.cuts.cut_at or _is_over(world, us, payer, h), "a cut or the end")  # type: ignore[misc]
         if us.cuts.cut_at is None:
             us.cuts.disarm()
@@ -46,8 +46,7 @@ async def _cut_everywhere(world: World, us: OurNode, ldk: LdkPeer, payer: Party,
         except Exception as error:
             raise type(error)(f"{where}: {error}; {us.log[-3:]}; LDK: {ldk.log[-2:]}") from None
         check(outcome == "sent", f"{where}: {outcome}")
-        await world.usable(us, ldk, channel_id)
-        await world.quiet(us, channel_id)
+        await _restored(world, us, ldk)
     check(False, f"{way.value}: no end after {MAX_MESSAGES} messages")
 
 
@@ -77,8 +76,9 @@ async def cut_twice(world: World) -> None:
 async def _cut_and_cut_again(
     world: World, us: OurNode, ldk: LdkPeer, payer: Party, payee: Party, first: Cut, second: Cut
 ) -> None:
+    invoice = await world.invoice(payee, 1_500_000)
     us.cuts.arm(first)
-    payment_hash = await world.send(payer, await world.invoice(payee, 1_500_000))
+    payment_hash = await world.send(payer, invoice)
     await until(lambda: us.cuts.cut_at or _is_over(world, us, payer, payment_hash), "a cut or the end")
     if us.cuts.cut_at is None:
         await asyncio.sleep(0.02)
@@ -100,9 +100,7 @@ async def _cut_and_cut_again(
     except Exception as error:
         raise type(error)(f"{where}: {error}; {us.log[-3:]}; LDK: {ldk.log[-2:]}") from None
     check(outcome == "sent", f"{where}: {outcome}")
-    channel_id = us.channels()[0].channel_id
-    await world.usable(us, ldk, channel_id)
-    await world.quiet(us, channel_id)
+    await _restored(world, us, ldk)
 
 
 @scenario("the link cut during update_fee")
@@ -123,7 +121,12 @@ async def cut_during_update_fee(world: World) -> None:
                 await world.usable(us, ldk, channel.channel_id)
             # A fee that nobody had signed for is forgotten with the link, and set anew.
             await opener_sets_feerate(world, us, ldk, feerate)
-            await feerate_is(us, ldk, feerate)
+            try:
+                await feerate_is(us, ldk, feerate)
+            except Failure as failure:
+                fees = us.node.core.state.channels[channel.channel_id].data.commitments.fees
+                where = f"cut at {us.cuts.cut_at} ({count}, {way.value}): our feerates {fees}"
+                raise Failure(f"{where}: {failure}; LDK's {await ldk.channels()}") from None
     await _balanced(world, us, ldk, channel.channel_id)
 
 
@@ -172,6 +175,19 @@ async def cut_during_close(world: World) -> None:
                 except Exception as error:
                     states = [each.state for each in us.channels()]
                     raise type(error)(f"{where}: {error}; {states}; {us.log[-3:]}; LDK: {ldk.log[-3:]}") from None
+
+
+async def _restored(world: World, us: OurNode, ldk: LdkPeer) -> None:
+    """Usable, and no message of the last payment is still on its way."""
+    (channel,) = us.channels()
+    await world.usable(us, ldk, channel.channel_id)
+    await world.quiet(us, channel.channel_id)
+
+    async def quiet() -> bool:
+        (theirs,) = await ldk.channels(us.node_id)
+        return not theirs["pending_in"] and not theirs["pending_out"]
+
+    await until_async(quiet, "LDK's HTLCs to be gone")
 
 
 async def _balanced(world: World, us: OurNode, ldk: LdkPeer, channel_id: bytes) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 from pyln_fast.events import ChannelClosed, InitialSend, PaymentPathFailed
 from pyln_fast.node.details import ChannelDetails
+from pyln_fast.node.node import FRESHNESS_TIMER_MS
 from pyln_fast.types import FeeratePerKw
 from tests.interop.ldk_peer import LdkPeer
 from tests.interop.our_node import OurNode
@@ -19,7 +20,7 @@ FEERATES = (2500, 5000, 1200)
 async def opener_sets_feerate(world: World, us: OurNode, ldk: LdkPeer, feerate: int) -> None:
     if world.setting.role is Role.OPENER:
         us.fees.feerate = FeeratePerKw(feerate)
-        await us.call(lambda node: node.channel_manager.timer_tick_occurred())
+        us.tick(FRESHNESS_TIMER_MS)
     else:
         await ldk.request("feerate", feerate_per_kw=feerate)
 

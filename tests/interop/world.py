@@ -192,7 +192,8 @@ class World:
 
         def look() -> ChannelDetails | None:
             found = self.channel(us, channel_id)
-            return None if found.pending_inbound_htlcs or found.pending_outbound_htlcs else found
+            busy = found.pending_inbound_htlcs or found.pending_outbound_htlcs or us.is_writing
+            return None if busy else found
 
         found = await until(look, "the HTLCs to be gone")
         assert found is not None
