@@ -8,6 +8,7 @@ from pyln_fast.cli.client import client
 from pyln_fast.cli.demo import demo
 from pyln_fast.cli.regtest import regtest
 from pyln_fast.cli.run import run
+from pyln_fast.cli.simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -21,6 +22,7 @@ app.command()(run)
 app.add_typer(client, name="cli")
 app.command()(regtest)
 app.command()(demo)
+app.command()(simulate)
 
 
 def main() -> None:

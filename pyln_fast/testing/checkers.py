@@ -1,0 +1,290 @@
+"""What must hold in every simulated run, checked while it runs (the numbers are those of the architecture's list).
+
+After each turn and each durable batch the cheap part; at quiescence, when every HTLC has ended, the sums.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyln_fast.chain.channel_monitor import MonitorState
+from pyln_fast.channel.commitments import Commitments
+from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcStage
+from pyln_fast.channel.state import ChannelData, Closing, Normal, Offline, Syncing
+from pyln_fast.events import ChannelClosed, PaymentClaimed, PaymentFailed, PaymentSent
+from pyln_fast.node.effects import OfferEvent
+from pyln_fast.node.state import EVENTS, HTLCS, ForwardedPayment, event_key, htlc_record_key
+from pyln_fast.payment.outbound import OutboundPayment
+from pyln_fast.records import Put, Write, encode
+from pyln_fast.types import ChannelId, PaymentHash, PaymentId
+
+if TYPE_CHECKING:
+    from pyln_fast.testing.sim_node import SimNode
+    from pyln_fast.testing.simulator import Simulator
+
+
+class InvariantBroken(AssertionError):
+    """`invariant` names which; the simulator adds the seed and the step."""
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant = invariant
+        self.detail = detail
+
+
+class NodeView:
+    """What the checkers remember of one node, over its restarts."""
+
+    def __init__(self) -> None:
+        self.durable: dict[ChannelId, ChannelData] = {}
+        """Of every channel that ever was: the last record."""
+        self.open_channels: dict[ChannelId, None] = {}
+        self.initial_msat: dict[ChannelId, int] = {}
+        self.removals: dict[tuple[ChannelId, int], bool] = {}
+        """Received HTLCs that were answered: whether fulfilled."""
+        self.payments: dict[PaymentId, None] = {}
+        self.ended: dict[PaymentId, tuple[int, str]] = {}
+        self.sent: dict[PaymentHash, tuple[int, int]] = {}
+        """Amount and fee of what we paid."""
+        self.claimed: dict[PaymentHash, tuple[int, int]] = {}
+        """The event's sequence and the amount."""
+        self.forward_fees: dict[bytes, int] = {}
+        self.unhandled: dict[int, None] = {}
+        self.last_offered = 0
+        self.states: dict[ChannelId, object] = {}
+
+
+class Checkers:
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self.views: dict[str, NodeView] = {}
+        self._txids: dict[tuple[ChannelId, str, int], tuple[bytes, str]] = {}
+        """(channel, whose commitment, number) → its txid, and who said so first."""
+
+    def add(self, node: SimNode) -> None:
+        self.views[node.name] = NodeView()
+        node.disk.on_record = lambda write, record: self._record(node, write, record)
+
+    def started(self, node: SimNode) -> None:
+        """Whatever was durable and unhandled is offered again."""
+        view = self.views[node.name]
+        view.last_offered = 0
+        view.states.clear()
+        stored = [int.from_bytes(key, "big") for key in node.disk.tables.get(EVENTS.name, {})]
+        view.unhandled = dict.fromkeys(sorted(stored))
+
+    # --- what becomes durable
+
+    def _record(self, node: SimNode, write: Write, record: object | None) -> None:
+        view = self.views[node.name]
+        if write.table == "channels":
+            self._channel_record(view, ChannelId(write.key), record)
+        elif isinstance(record, Htlc):
+            self._htlc_record(node, view, ChannelId(write.key[:32]), record)
+        elif isinstance(record, MonitorState):
+            self._monitor_record(node, record)
+        elif isinstance(record, OutboundPayment):
+            view.payments[record.payment_id] = None
+        elif isinstance(record, ForwardedPayment):
+            if write.key in view.forward_fees:
+                raise InvariantBroken("forward-once", f"{node.name} was paid twice for one forward")
+            view.forward_fees[write.key] = record.fee_msat
+        elif write.table == EVENTS.name:
+            sequence = int.from_bytes(write.key, "big")
+            if isinstance(write, Put):
+                view.unhandled[sequence] = None
+            else:
+                view.unhandled.pop(sequence, None)
+
+    @staticmethod
+    def _channel_record(view: NodeView, channel_id: ChannelId, record: object | None) -> None:
+        if record is None:
+            view.open_channels.pop(channel_id, None)
+            return
+        data: ChannelData = record.data  # type: ignore[attr-defined]
+        view.durable[channel_id] = data
+        view.open_channels[channel_id] = None
+        if channel_id not in view.initial_msat:
+            view.initial_msat[channel_id] = data.commitments.to_holder_msat
+
+    def _htlc_record(self, node: SimNode, view: NodeView, channel_id: ChannelId, htlc: Htlc) -> None:
+        """5: a preimage that we took downstream is owed to us upstream in the same batch."""
+        if not htlc.offered:
+            if htlc.removal is not None:
+                fulfilled = isinstance(htlc.removal, Fulfilled)
+                if view.removals.setdefault((channel_id, htlc.id), fulfilled) != fulfilled:
+                    raise InvariantBroken("5 forwarder", f"{node.name} answered HTLC {htlc.id} in two ways")
+            return
+        if isinstance(htlc.source, ForwardedHtlc) and isinstance(htlc.removal, Fulfilled):
+            upstream = (htlc.source.prev_channel_id, htlc.source.prev_htlc_id)
+            if not self._is_fulfilled(node, view, upstream):
+                raise InvariantBroken("5 forwarder", f"{node.name} paid HTLC {htlc.id}, did not collect {upstream[1]}")
+
+    @staticmethod
+    def _is_fulfilled(node: SimNode, view: NodeView, upstream: tuple[ChannelId, int]) -> bool:
+        if upstream in view.removals:
+            return view.removals[upstream]
+        # The record of a later write of the same batch has not been told yet.
+        raw = node.disk.read(HTLCS.name, htlc_record_key(upstream[0], (False, upstream[1])))
+        return raw is not None and isinstance(HTLCS.decode(raw).removal, Fulfilled)
+
+    def _monitor_record(self, node: SimNode, record: MonitorState) -> None:
+        """3: both sides build the same commitment for each side and number."""
+        other = self._simulator.name_of(record.counterparty_node_id)
+        held, signed = record.holder_commitment, record.counterparty_commitment
+        for owner, number, txid in (
+            (node.name, held.commitment.number, held.txid),
+            (other, signed.commitment.number, signed.txid),
+        ):
+            known = self._txids.setdefault((record.channel_id, owner, number), (txid, node.name))
+            if known[0] != txid:
+                raise InvariantBroken(
+                    "3 same commitment", f"{node.name} and {known[1]} differ in commitment {number} of {owner}"
+                )
+
+    # --- what is seen
+
+    def event_offered(self, node: SimNode, offered: OfferEvent) -> None:
+        """2 for the user; events in their order, and none that was not durable."""
+        view = self.views[node.name]
+        event, sequence = offered.event, offered.sequence
+        if sequence <= view.last_offered:
+            raise InvariantBroken("events in order", f"{node.name}: {sequence} after {view.last_offered}")
+        view.last_offered = sequence
+        if event.persists and node.disk.read(EVENTS.name, event_key(sequence)) != encode(event):
+            raise InvariantBroken("2 durable first", f"{node.name} offers {type(event).__name__} that is not durable")
+        if isinstance(event, ChannelClosed):
+            self._closed(node, event)
+
+    def event_handled(self, node: SimNode, offered: OfferEvent) -> None:
+        """Each payment ends once, over all restarts."""
+        view, event = self.views[node.name], offered.event
+        if isinstance(event, PaymentSent | PaymentFailed):
+            end = (offered.sequence, type(event).__name__)
+            if view.ended.setdefault(event.payment_id, end) != end:
+                raise InvariantBroken("payment ends once", f"{node.name}: {view.ended[event.payment_id]}, then {end}")
+            if isinstance(event, PaymentSent):
+                view.sent[event.payment_hash] = (event.amount_msat, event.fee_paid_msat)
+        elif isinstance(event, PaymentClaimed):
+            claim = (offered.sequence, int(event.amount_msat))
+            before = view.claimed.setdefault(event.payment_hash, claim)
+            if before != claim:
+                raise InvariantBroken("payment claimed once", f"{node.name}: {before}, then {claim}")
+
+    def _closed(self, node: SimNode, event: ChannelClosed) -> None:
+        reason = type(event.reason).__name__
+        funded = event.channel_id in self.views[node.name].durable
+        if funded and "Cooperative" not in reason and not self._is_orphan(node, event.channel_id):
+            raise InvariantBroken("1 no force close", f"{node.name}: {event.reason}")
+
+    def _is_orphan(self, node: SimNode, channel_id: ChannelId) -> bool:
+        """The opener lost the channel before it could broadcast the funding: the fundee's half of it is nothing."""
+        data = self.views[node.name].durable[channel_id]
+        other = self._simulator.name_of(data.params.counterparty_node_id)
+        return not data.params.holder_is_opener and channel_id not in self.views[other].durable
+
+    # --- after each turn
+
+    def turn_ended(self, node: SimNode) -> None:
+        for report in node.node.reports:
+            if report.level == "error":
+                raise InvariantBroken("no internal error", f"{node.name}: {report.text}: {report.error!r}")
+            if report.level == "warning":
+                self._warned(node, report.text)
+        node.node.reports.clear()
+        view = self.views[node.name]
+        for channel_id, state in node.node.core.state.channels.items():
+            if view.states.get(channel_id) is not state:
+                view.states[channel_id] = state
+                self._channel(node, channel_id, state)
+
+    def _warned(self, node: SimNode, text: str) -> None:
+        if "unknown channel" in text or "failed by the peer's error" in text:
+            orphans = (
+                each
+                for other in self._simulator.nodes.values()
+                for each in self.views[other.name].durable
+                if self._is_orphan(other, each)
+            )
+            if next(orphans, None) is not None:
+                return
+        raise InvariantBroken("honest peers", f"{node.name} complains: {text}")
+
+    def _channel(self, node: SimNode, channel_id: ChannelId, state: object) -> None:
+        data: ChannelData = state.data  # type: ignore[attr-defined]
+        if isinstance(state, Closing) and state.error is not None and not self._is_orphan_state(node, channel_id):
+            raise InvariantBroken("1 no force close", f"{node.name}: {state.error}")
+        mine = data.commitments
+        if mine.to_holder_msat + mine.to_counterparty_msat != 1000 * data.params.channel_value_sat:
+            raise InvariantBroken("4 conserved", f"{node.name}: the balances of a channel do not add up to its value")
+        if mine.to_holder_msat < 0 or mine.to_counterparty_msat < 0:
+            raise InvariantBroken("4 conserved", f"{node.name}: a negative balance")
+        other = self._simulator.name_of(data.params.counterparty_node_id)
+        theirs = self.views[other].durable.get(channel_id)
+        if theirs is None:
+            if mine.holder_number or mine.counterparty_number:
+                raise InvariantBroken("2 durable first", f"{other}'s disk lacks a channel that {node.name} uses")
+            return
+        self._not_ahead(node.name, other, mine, theirs.commitments)
+
+    def _is_orphan_state(self, node: SimNode, channel_id: ChannelId) -> bool:
+        return channel_id in self.views[node.name].durable and self._is_orphan(node, channel_id)
+
+    @staticmethod
+    def _not_ahead(name: str, other: str, mine: Commitments, theirs: Commitments) -> None:
+        """2: what a node has seen of its peer is on the peer's disk."""
+        if mine.holder_number > theirs.counterparty_number:
+            raise InvariantBroken("2 durable first", f"{name} holds a signature that {other}'s disk does not know")
+        if mine.counterparty_number - mine.awaiting_revocation > theirs.holder_number:
+            raise InvariantBroken("2 durable first", f"{name} holds a secret of {other}'s durable state")
+        if mine.next_counterparty_htlc_id > theirs.next_holder_htlc_id:
+            raise InvariantBroken("2 durable first", f"{name} has HTLCs that {other}'s disk does not know")
+
+    # --- at quiescence
+
+    def quiescent(self) -> None:
+        """Every link is up, every disk has written, every payment has ended: the sums must be right."""
+        for name, view in self.views.items():
+            node = self._simulator.nodes[name]
+            for channel_id, state in node.node.core.state.channels.items():
+                self._settled(node, channel_id, state)
+            if view.unhandled:
+                raise InvariantBroken("events at least once", f"{name}: {len(view.unhandled)} were never handled")
+            lost = [payment_id for payment_id in view.payments if payment_id not in view.ended]
+            if lost:
+                raise InvariantBroken("payment ends once", f"{name}: {len(lost)} payments never ended, {lost[0].hex()}")
+            self._sum(name, view)
+        sent = sorted(hash_ for view in self.views.values() for hash_ in view.sent)
+        claimed = sorted(hash_ for view in self.views.values() for hash_ in view.claimed)
+        if sent != claimed:
+            raise InvariantBroken("paid is claimed", f"{len(sent)} payments were sent, {len(claimed)} claimed")
+
+    def _settled(self, node: SimNode, channel_id: ChannelId, state: object) -> None:
+        data: ChannelData = state.data  # type: ignore[attr-defined]
+        name = f"{node.name} {channel_id.hex()[:8]} {type(state).__name__}"
+        connected = data.params.counterparty_node_id in node.node.core.peers
+        if isinstance(state, Offline | Syncing) and connected:
+            raise InvariantBroken("quiescence", f"{name} although its peer is connected")
+        if data.commitments.htlcs:
+            stages = [HtlcStage(htlc.stage).name for htlc in data.commitments.htlcs.values()]
+            raise InvariantBroken("quiescence", f"{name} holds HTLCs: {stages}")
+        pending = data.commitments.awaiting_revocation or len(data.commitments.fees.updates) > 1
+        if isinstance(state, Normal) and pending:
+            raise InvariantBroken("quiescence", f"{name} waits for a revocation or a feerate")
+        other = self._simulator.nodes[self._simulator.name_of(data.params.counterparty_node_id)]
+        theirs = other.node.core.state.channels.get(channel_id)
+        if theirs is not None:
+            mine, mirror = data.commitments, theirs.data.commitments
+            if mine.to_holder_msat != mirror.to_counterparty_msat:
+                raise InvariantBroken("4 conserved", f"{name}: {mine.to_holder_msat} msat, its peer says otherwise")
+
+    def _sum(self, name: str, view: NodeView) -> None:
+        """4 and 5: to the msat."""
+        now = sum(data.commitments.to_holder_msat for data in view.durable.values())
+        before = sum(view.initial_msat.values())
+        paid = sum(amount + fee for amount, fee in view.sent.values())
+        earned = sum(amount for _, amount in view.claimed.values()) + sum(view.forward_fees.values())
+        if now - before != earned - paid:
+            raise InvariantBroken(
+                "4 conserved", f"{name}: balances moved by {now - before} msat, payments by {earned - paid}"
+            )
