@@ -58,7 +58,7 @@ fuzz: ## the C parsers under libFuzzer (needs clang; ARGS="FUZZ_SECONDS=600")
 	@$(MAKE) -s -C ext/tests fuzz $(ARGS)
 
 package: $(STAMP) ## sdist, wheel and each way to install them, in fresh environments
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests/package $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/package $(ARGS)
 
 clean: ## remove all that was built
 	rm -rf $(VENV) build dist *.egg-info pyln_fast/_ext/*.so pyln_fast/_ext/include ext/cython/*.c ext/tests/build

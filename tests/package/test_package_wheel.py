@@ -1,64 +1,27 @@
-"""What a user installs: the sdist, the wheel, and each way to install them, in fresh environments.
+"""What a user installs: the sdist and the wheel that is built from it.
 
 `make package` runs it; it needs pip's index, so `make test` leaves it out.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.package.commands import TRY_IT, fresh, run
+
 ROOT = Path(__file__).parents[2]
 BINDINGS = sorted(path.stem for path in (ROOT / "ext" / "cython").glob("*.pyx"))
 # A wheel may lean on the C library alone.
 NATIVE_NEEDS = {"liblnfast.so", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
-# Imports everything, and makes a signature through the C core.
-TRY_IT = """
-import importlib, pkgutil, pyln_fast
-from pyln_fast.tx.keys import public_key, sign_ecdsa, verify_ecdsa
-from pyln_fast.types import PrivateKey
-names = [module.name for module in pkgutil.walk_packages(pyln_fast.__path__, "pyln_fast.")]
-for name in names:
-    if not name.endswith(("__main__", "liblnfast")) and not name.startswith("pyln_fast.testing"):
-        importlib.import_module(name)
-key = PrivateKey(bytes(31) + b"\\1")
-assert verify_ecdsa(sign_ecdsa(key, bytes(32)), bytes(32), public_key(key))
-print(len(names), pyln_fast.__file__)
-"""
-
-# Two workers: one goes through sdist and wheel, the other installs from a clone.
-ONE_WORKER = pytest.mark.xdist_group("wheel")
-
-
-def run(*command: object, cwd: Path | None = None, **environment: str) -> str:
-    """Runs it, and gives its output. Fails with the output where it fails."""
-    result = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What git has, without what was built here."""
-    target = tmp_path_factory.mktemp("clone") / "pyln_fast"
-    run("git", "clone", "-q", ROOT, target)
-    return target
 
 
 @pytest.fixture(scope="session")
@@ -83,19 +46,13 @@ def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from the sdist, over the leftovers of another build."""
     out = tmp_path_factory.mktemp("wheel")
     (unpacked / "pyln_fast" / "_ext" / "_old.cpython-311-x86_64-linux-gnu.so").write_bytes(b"stale")
-    for left in (unpacked / "build").glob("lib*"):
-        shutil.rmtree(left)
+    left = unpacked / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "pyln_fast"
+    left.mkdir(parents=True)
+    (left / "removed_long_ago.py").write_text("")
     run(sys.executable, "-m", "build", "-q", "--no-isolation", "--wheel", "-o", out, unpacked)
     return next(out.glob("*.whl"))
 
 
-def fresh(directory: Path) -> Path:
-    """The python of a new environment."""
-    venv.create(directory, with_pip=True)
-    return directory / "bin" / "python"
-
-
-@ONE_WORKER
 def test_the_sdist_has_every_file_that_git_has(clone: Path, sdist: Path) -> None:
     left_out = {".gitignore"}
     tracked = {name for name in run("git", "ls-files", cwd=clone).splitlines() if name not in left_out}
@@ -107,7 +64,6 @@ def test_the_sdist_has_every_file_that_git_has(clone: Path, sdist: Path) -> None
     assert {name for name in files - tracked - made if ".egg-info/" not in name} == set()
 
 
-@ONE_WORKER
 def test_the_wheel_holds_the_package_and_what_was_built(clone: Path, wheel: Path) -> None:
     tracked = {
         name for name in run("git", "ls-files", "pyln_fast", cwd=clone).splitlines() if name.endswith((".py", ".pyi"))
@@ -120,7 +76,6 @@ def test_the_wheel_holds_the_package_and_what_was_built(clone: Path, wheel: Path
     assert {f"pyln_fast/_ext/{name}.pyi" for name in BINDINGS} <= names
 
 
-@ONE_WORKER
 def test_the_wheel_needs_nothing_native_but_the_c_library(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
@@ -131,7 +86,6 @@ def test_the_wheel_needs_nothing_native_but_the_c_library(wheel: Path, tmp_path:
         assert re.findall(r"\((?:RUNPATH|RPATH)\).*\[(.*)\]", dynamic) == paths, library.name
 
 
-@ONE_WORKER
 def test_the_wheel_installs_and_runs(wheel: Path, tmp_path: Path) -> None:
     python = fresh(tmp_path / "venv")
     run(python, "-m", "pip", "install", "-q", wheel)
@@ -141,18 +95,6 @@ def test_the_wheel_installs_and_runs(wheel: Path, tmp_path: Path) -> None:
     assert "Lightning" in run(tmp_path / "venv" / "bin" / "pyln-fast", "--help", cwd=tmp_path)
 
 
-@pytest.mark.xdist_group("clone")
-@pytest.mark.parametrize("how", [["."], ["-e", "."]])
-def test_a_clone_installs_and_runs(clone: Path, tmp_path: Path, how: list[str]) -> None:
-    source = tmp_path / "source"
-    run("git", "clone", "-q", clone, source)
-    python = fresh(tmp_path / "venv")
-    run(python, "-m", "pip", "install", "-q", *how, cwd=source)
-    output = run(python, "-c", TRY_IT, cwd=tmp_path)
-    assert str(source if how[0] == "-e" else tmp_path / "venv") in output
-
-
-@ONE_WORKER
 @pytest.mark.parametrize(
     ("lost", "complaint"),
     [
