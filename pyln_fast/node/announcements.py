@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from pyln_fast.channel.state import FundedState, Normal
 from pyln_fast.node.core import Core
-from pyln_fast.node.state import CounterpartyForwardingInfo
+from pyln_fast.node.state import NODE_KEY, CounterpartyForwardingInfo
 from pyln_fast.payment.invoice_fields import RouteHint, RouteHintHop
 from pyln_fast.tx.keys import verify_ecdsa
-from pyln_fast.types import Blocks, ChannelId, Msat, NodeId, ShortChannelId, Signature
+from pyln_fast.types import Blocks, ChannelId, Msat, NodeId, ShortChannelId, Signature, UnixTime
 from pyln_fast.wire.codec import encode, signed_part
 from pyln_fast.wire.gossip_msgs import (
     CHANNEL_FLAG_DIRECTION,
@@ -27,12 +27,18 @@ from pyln_fast.wire.gossip_msgs import (
 MAX_HINTS = 3
 """LDK: more make an invoice too long for a QR code."""
 
+REFRESH_SECS = 24 * 3600
+"""What says the same is sent again as it is, so that failures do not drive our timestamps into the future; but BOLT 7
+lets others forget a channel without an update for two weeks."""
+
 
 class Announcements:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._told: dict[ChannelId, int] = {}
         """The connection on which our update was sent last."""
+        self._made: dict[ShortChannelId, ChannelUpdate] = {}
+        """Our newest update under each name."""
         self._by_scid: dict[ShortChannelId, ChannelId] = {}
         for channel_id, state in core.state.channels.items():
             self._index(channel_id, state)
@@ -84,11 +90,12 @@ class Announcements:
         direction = 0 if ours < theirs else CHANNEL_FLAG_DIRECTION
         disabled = 0 if isinstance(state, Normal) else CHANNEL_FLAG_DISABLE
         limit = min(params.counterparty.max_htlc_value_in_flight_msat, 1000 * params.channel_value_sat)
+        made = self._made.get(name)
         unsigned = ChannelUpdate(
             Signature(bytes(64)),
             self._core.network.chain_hash,
             name,
-            self._core.now,
+            made.timestamp if made is not None else 0,
             MESSAGE_FLAG_MUST_BE_ONE | MESSAGE_FLAG_DONT_FORWARD,
             direction | disabled,
             data.config.cltv_expiry_delta,
@@ -97,8 +104,24 @@ class Announcements:
             data.config.forwarding_fee_proportional_millionths,
             Msat(limit),
         )
+        if made is not None and replace(made, signature=unsigned.signature) == unsigned and self._is_fresh(made):
+            return made
+        unsigned = replace(unsigned, timestamp=self._next_timestamp())
         signature = self._core.keys.sign_gossip_message(signed_part(unsigned))
-        return replace(unsigned, signature=signature)
+        self._made[name] = signed = replace(unsigned, signature=signature)
+        return signed
+
+    def _is_fresh(self, made: ChannelUpdate) -> bool:
+        """Also: its timestamp is on record. One that was made in an input that was taken back is not."""
+        record = self._core.record
+        return record.wall_time - REFRESH_SECS < made.timestamp <= record.last_update_timestamp
+
+    def _next_timestamp(self) -> UnixTime:
+        """BOLT 7: greater than that of every earlier update of the channel, also of what was sent before a restart."""
+        record = self._core.record
+        timestamp = UnixTime(max(record.wall_time, record.last_update_timestamp + 1))
+        self._core.state.node[NODE_KEY] = replace(record, last_update_timestamp=timestamp)
+        return timestamp
 
     def update_for_failure(self, channel_id: ChannelId, scid: ShortChannelId | None) -> bytes:
         """BOLT 4: the outgoing channel's update, under the name that the sender used; empty where there is none."""

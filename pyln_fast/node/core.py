@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from pyln_fast.chain.chain_monitor import ChainMonitor
 from pyln_fast.chain.channel_monitor import (
     Broadcast,
@@ -314,7 +316,7 @@ class Core:
             return
         record = self.record
         sequence = record.next_event
-        self.state.node[NODE_KEY] = NodeRecord(record.wall_time, sequence + 1, record.locator)
+        self.state.node[NODE_KEY] = replace(record, next_event=sequence + 1)
         if event.persists:
             self.state.events[sequence] = event  # type: ignore[assignment]
         self.effects.append(OfferEvent(sequence, event))

@@ -31,6 +31,8 @@ class NodeRecord(msgspec.Struct, frozen=True, array_like=True):
     """The highest that was ever seen: time does not go back over a restart."""
     next_event: int
     locator: BlockLocator
+    last_update_timestamp: UnixTime = UnixTime(0)
+    """Of the newest `channel_update` that we signed, of any channel: the next new one is above it."""
 
 
 class CounterpartyForwardingInfo(msgspec.Struct, frozen=True, array_like=True):
