@@ -8,14 +8,14 @@ import msgspec
 from pyln_fast.events import Event
 from pyln_fast.records import Batch
 from pyln_fast.types import ChannelId, NodeId
-from pyln_fast.wire.layout import Message
+from pyln_fast.wire.codec import AnyMessage
 
 
 class SendToPeer(msgspec.Struct, frozen=True):
     """On that connection, or not at all."""
 
     conn: int
-    message: Message
+    message: AnyMessage
 
 
 class DisconnectPeer(msgspec.Struct, frozen=True):
@@ -41,6 +41,14 @@ class OfferEvent(msgspec.Struct, frozen=True):
     event: Event
 
 
+class OfferCustomMessage(msgspec.Struct, frozen=True):
+    """A message of a type from 32768 on that the user declared to handle (LDK's CustomMessageHandler)."""
+
+    node_id: NodeId
+    type: int
+    data: bytes
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The result of a command that the shell submitted with this token."""
 
@@ -48,7 +56,7 @@ class Answer(msgspec.Struct, frozen=True):
     result: object
 
 
-Effect = SendToPeer | DisconnectPeer | BroadcastPackage | OfferEvent | Answer
+Effect = SendToPeer | DisconnectPeer | BroadcastPackage | OfferEvent | OfferCustomMessage | Answer
 
 
 class WriteBatch(msgspec.Struct, frozen=True):
@@ -68,4 +76,4 @@ class CloseSocket(msgspec.Struct, frozen=True):
     conn: int
 
 
-ShellEffect = WriteBatch | SendBytes | CloseSocket | BroadcastPackage | OfferEvent | Answer
+ShellEffect = WriteBatch | SendBytes | CloseSocket | BroadcastPackage | OfferEvent | OfferCustomMessage | Answer

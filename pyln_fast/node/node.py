@@ -17,6 +17,7 @@ from pyln_fast.chain.block_locator import BlockLocator
 from pyln_fast.chain.interfaces import FeeEstimator
 from pyln_fast.chain.scanner import WatchSet, scan
 from pyln_fast.channel import channel
+from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable
 from pyln_fast.channel.state import Closing, Negotiating, Offline, Syncing
 from pyln_fast.config import REBROADCAST_TIMER, ChannelConfigOverrides, UserConfig
 from pyln_fast.errors import Consequence, LightningError, LocalError, RemoteError
@@ -32,6 +33,7 @@ from pyln_fast.node.effects import (
     CloseSocket,
     DisconnectPeer,
     Effect,
+    OfferCustomMessage,
     OfferEvent,
     SendBytes,
     SendToPeer,
@@ -58,6 +60,7 @@ from pyln_fast.types import BlockHeight, ChannelId, Monotonic, Msat, Network, No
 from pyln_fast.wallet.coin_selection import InsufficientFunds
 from pyln_fast.wallet.keys import WalletKeys
 from pyln_fast.wallet.wallet import Wallet
+from pyln_fast.wire.codec import FIRST_CUSTOM_TYPE, MAX_MESSAGE_SIZE, UnknownMessage
 from pyln_fast.wire.gossip_msgs import ChannelUpdate
 from pyln_fast.wire.setup_msgs import Error, Warning, text_data
 
@@ -97,6 +100,7 @@ class Node:
         sequence: int,
         locator: BlockLocator,
         now: UnixTime,
+        custom_types: frozenset[int] = frozenset(),
     ) -> None:
         state = NodeState(tables)
         if NODE_KEY not in state.node:
@@ -112,7 +116,7 @@ class Node:
         self.payments = Payments(self.core, router, announcements)
         self.announcements = announcements
         self.wallet = wallet
-        rules = PeerRules(FEATURES, (network.chain_hash,))
+        rules = PeerRules(FEATURES, (network.chain_hash,), custom_types)
         self._blocks = Blocks(self.core, self._unit, self._complain)
         self.peer_manager = PeerManager(keys.get_node_secret_key(), keys, rules)
         self.journal: Journal[Effect] = Journal(sequence + 1)
@@ -218,10 +222,13 @@ class Node:
         if isinstance(message, Error | Warning):
             what = type(message).__name__.lower()
             self.reports.append(Report("warning", f"peer {event.node_id.hex()} sent {what}: {printable(message.data)}"))
+        if isinstance(message, UnknownMessage):
+            self.core.effects.append(OfferCustomMessage(event.node_id, message.type, message.data))
+            return
         if isinstance(message, ChannelUpdate):
             function = lambda: self.announcements.on_channel_update(event.node_id, message)  # noqa: E731
         else:
-            function = lambda: self.channel_manager.receive(event.node_id, message)  # type: ignore[arg-type]  # noqa: E731
+            function = lambda: self.channel_manager.receive(event.node_id, message)  # noqa: E731
         channel_id = getattr(message, "temporary_channel_id", None) or getattr(message, "channel_id", None)
         self._guarded(event.node_id, event.conn, function, channel_id)
 
@@ -254,6 +261,17 @@ class Node:
         if peer is not None and peer.conn == conn:
             peer.is_given_up = True
         self.core.effects.append(DisconnectPeer(conn, why))
+
+    def send_custom_message(self, node_id: NodeId, message_type: int, data: bytes) -> None:
+        """To a connected peer; a type below 32768 is the BOLTs'. Raises APIMisuse, ChannelUnavailable."""
+        if not FIRST_CUSTOM_TYPE <= message_type <= 0xFFFF:
+            raise APIMisuse(f"message type {message_type}: custom ones are {FIRST_CUSTOM_TYPE} to 65535")
+        if len(data) > MAX_MESSAGE_SIZE - 2:
+            raise APIMisuse(f"a message of {len(data) + 2} bytes: at most {MAX_MESSAGE_SIZE}")
+        peer = self.core.peers.get(node_id)
+        if peer is None:
+            raise ChannelUnavailable("the peer is not connected")
+        self.core.effects.append(SendToPeer(peer.conn, UnknownMessage(message_type, data)))
 
     # --- inputs: the chain
 

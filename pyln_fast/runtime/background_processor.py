@@ -19,7 +19,16 @@ from pyln_fast.chain.interfaces import BroadcasterInterface
 from pyln_fast.errors import LocalError
 from pyln_fast.events import Event
 from pyln_fast.node.deadlines import nearest_deadline
-from pyln_fast.node.effects import Answer, BroadcastPackage, CloseSocket, OfferEvent, SendBytes, ShellEffect, WriteBatch
+from pyln_fast.node.effects import (
+    Answer,
+    BroadcastPackage,
+    CloseSocket,
+    OfferCustomMessage,
+    OfferEvent,
+    SendBytes,
+    ShellEffect,
+    WriteBatch,
+)
 from pyln_fast.node.node import Node
 from pyln_fast.persist.kv_store import StoreError
 from pyln_fast.records import Batch
@@ -77,6 +86,7 @@ class BackgroundProcessor:
         self.tcp = TcpConnections(self, lambda conn: any(c == conn for c, _ in node.peer_manager.list_peers()))
         self.events = EventQueue(handler, self._event_handled)
         self.after_event: list[Callable[[Event], None]] = []
+        self.on_custom_message: Callable[[NodeId, int, bytes], None] | None = None
         self.after_tick: list[Callable[[], None]] = []
         self._inputs: deque[tuple[Callable[..., Any], tuple[Any, ...], int, int]] = deque()
         """(what to call, its arguments, connection, bytes): commands and what sockets say, in the order of arrival."""
@@ -293,6 +303,9 @@ class BackgroundProcessor:
             self.events.offer(effect)
         elif isinstance(effect, BroadcastPackage):
             self._broadcaster.broadcast_transactions(transaction_types(effect))
+        elif isinstance(effect, OfferCustomMessage):
+            if self.on_custom_message is not None:
+                self._guarded(self.on_custom_message, effect.node_id, effect.type, effect.data)
         else:
             assert isinstance(effect, CloseSocket)
             connection = self.tcp.get(effect.conn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from pyln_fast.config import UserConfig
@@ -11,8 +11,8 @@ from pyln_fast.runtime.chain_poller import POLL_SECONDS
 from pyln_fast.runtime.event_handler import EventHandler
 from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.runtime.peer_connector import parse_host_port
-from pyln_fast.runtime.settings import DEFAULT_LISTEN, InvalidSettings, NodeSettings
-from pyln_fast.types import Network
+from pyln_fast.runtime.settings import DEFAULT_LISTEN, CustomMessages, InvalidSettings, NodeSettings
+from pyln_fast.types import Network, NodeId
 
 
 class DefaultEventHandler:
@@ -66,6 +66,7 @@ class NodeBuilder:
         self._config = UserConfig()
         self._poll_seconds = POLL_SECONDS
         self._make_handler: Callable[[LightningNode], EventHandler] = DefaultEventHandler
+        self._custom_messages: CustomMessages | None = None
 
     def set_network(self, network: Network) -> NodeBuilder:
         self._network = network
@@ -104,6 +105,12 @@ class NodeBuilder:
         self._make_handler = make_handler
         return self
 
+    def set_custom_messages(self, types: Iterable[int], handle: Callable[[NodeId, int, bytes], None]) -> NodeBuilder:
+        """Messages of these types, from 32768 on, are given to `handle(node_id, type, data)`; `send_custom_message`
+        is the other way."""
+        self._custom_messages = CustomMessages(frozenset(types), handle)
+        return self
+
     def build(self) -> LightningNode:
         """Raises InvalidSettings. Nothing is opened before `start`."""
         if self._data_dir is None:
@@ -119,6 +126,7 @@ class NodeBuilder:
             bitcoind_password=self._password,
             listen=self._listen,
             config=self._config,
+            custom_messages=self._custom_messages,
             poll_seconds=self._poll_seconds,
         )
         return LightningNode(settings, self._make_handler)

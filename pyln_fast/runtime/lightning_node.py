@@ -173,6 +173,10 @@ class LightningNode:
 
         return await self.submit(look)
 
+    async def send_custom_message(self, node_id: NodeId, message_type: int, data: bytes) -> None:
+        """To a connected peer; types from 32768 on. Raises APIMisuse, ChannelUnavailable."""
+        await self.submit(lambda node: node.send_custom_message(node_id, message_type, data))
+
     # --- channels
 
     async def open_channel(

@@ -176,6 +176,7 @@ def _assemble(
         loaded.sequence,
         locator,
         clock.wall(),
+        frozenset() if settings.custom_messages is None else settings.custom_messages.types,
     )
     loop = asyncio.get_running_loop()
     processor: BackgroundProcessor | None = None
@@ -186,6 +187,8 @@ def _assemble(
 
     writer = StoreWriter(store, on_failure)
     processor = BackgroundProcessor(node, writer, client, handler, clock)
+    if settings.custom_messages is not None:
+        processor.on_custom_message = settings.custom_messages.handle
     chain = HeaderChain(settings.network, node.locator)
     return Running(
         client, writer, processor, ChainPoller(client, chain, processor.deliver, poll_seconds=settings.poll_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 from pyln_fast.config import InvalidConfig, UserConfig
 from pyln_fast.errors import LocalError
 from pyln_fast.runtime.chain_poller import POLL_SECONDS
-from pyln_fast.types import Network
+from pyln_fast.types import Network, NodeId
 
 DEFAULT_LISTEN = ("127.0.0.1", 9735)
 """BOLT 1's port, on loopback: a node that the world may call is a decision."""
@@ -19,6 +20,15 @@ DEFAULT_LISTEN = ("127.0.0.1", 9735)
 
 class InvalidSettings(LocalError):
     """One line that names the file or the option."""
+
+
+class CustomMessages(msgspec.Struct, frozen=True):
+    """LDK's CustomMessageHandler: messages that no BOLT defines."""
+
+    types: frozenset[int]
+    """From 32768 on. A peer that sends another even one is disconnected (BOLT 1)."""
+    handle: Callable[[NodeId, int, bytes], None]
+    """(from whom, type, what follows the type). To be quick; what it raises is logged."""
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +40,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     bitcoind_password: str | None = None
     listen: tuple[tuple[str, int], ...] = (DEFAULT_LISTEN,)
     config: UserConfig = UserConfig()
+    custom_messages: CustomMessages | None = None
     poll_seconds: float = POLL_SECONDS
     """Between two looks at bitcoind's best block."""
 
