@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 NATIVE := $(wildcard ext/src/*.c ext/src/*.h ext/include/*.h ext/cython/*.pyx ext/cython/*.pxd) setup.py
 ARGS ?=
 
-.PHONY: help demo test lint format bench interop sanitize ctime fuzz package clean
+.PHONY: help demo simulate test lint format bench interop sanitize ctime fuzz package clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml $(NATIVE)
 
 demo: $(STAMP) ## the main job on a regtest chain: open, pay, forward, crash, restart, close (ARGS="--json FILE")
 	@$(BIN)/pyln-fast demo $(ARGS)
+
+simulate: $(STAMP) ## whole networks of nodes from seeds (ARGS="--seeds 600 --from 1 --json FILE", or ARGS="--seed S" to replay one)
+	$(BIN)/pyln-fast simulate $(ARGS)
 
 test: $(STAMP) ## every test, on all cores
 	@$(BIN)/python -m pytest -n auto $(ARGS)
