@@ -115,8 +115,6 @@ FRESHNESS_TIMER = 60
 PING_TIMER = 10
 REBROADCAST_TIMER = 30
 """Everything that we want confirmed is broadcast again: mempools evict and nodes restart."""
-EXPIRE_PREV_CONFIG_TICKS = 5
-"""Forwards by the previous fees are still taken: a `channel_update` needs about five minutes to spread."""
 DISCONNECT_PEER_AWAITING_RESPONSE_TICKS = 2
 """A peer that owes `revoke_and_ack`, `channel_reestablish` or `stfu` this long is disconnected, then starts afresh."""
 UNACCEPTED_INBOUND_CHANNEL_AGE_LIMIT_TICKS = 2

@@ -7,12 +7,9 @@ transition that fails it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from pyln_fast.channel import state as s
-from pyln_fast.channel.actions import SendMessage
 from pyln_fast.channel.commands import Command
 from pyln_fast.channel.errors import ChannelUnavailable, PeerFeerateBelowMinimum, UnexpectedMessage
 from pyln_fast.channel.state import AnyState, FundedState
@@ -173,8 +170,3 @@ def failed_by(state: AnyState, error: RemoteError) -> Transition[AnyState]:
     if isinstance(error, PeerFeerateBelowMinimum):
         reason = PeerFeerateTooLow(error.feerate_per_kw, error.minimum_per_kw)
     return fail(state, reason, str(error) or type(error).__name__)
-
-
-def messages_of(transition: Transition[Any]) -> tuple[Message, ...]:
-    """What a transition says to the counterparty."""
-    return tuple(action.message for action in transition.actions if isinstance(action, SendMessage))

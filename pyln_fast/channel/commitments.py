@@ -17,9 +17,6 @@ from pyln_fast.types import CommitmentNumber, Msat, PublicKey
 
 Act = Literal["signs", "revokes"]
 
-# The onion is needed until the receiver has it for good (retransmission), and by the receiver until it is committed.
-_OFFERED_ONION_USED_UP = HtlcStage.ADD_ACKED
-
 
 class Commitments(msgspec.Struct, frozen=True, array_like=True):
     to_holder_msat: Msat
@@ -60,6 +57,7 @@ class Commitments(msgspec.Struct, frozen=True, array_like=True):
             if table is self.htlcs:
                 table = dict(self.htlcs)
             if stage is HtlcStage.ADD_ACKED and htlc.offered:
+                # The receiver has it for good: its onion will not be sent again.
                 htlc = msgspec.structs.replace(htlc, stage=stage, onion_routing_packet=b"")
             else:
                 htlc = msgspec.structs.replace(htlc, stage=stage)

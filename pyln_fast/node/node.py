@@ -19,7 +19,7 @@ from pyln_fast.chain.scanner import WatchSet, scan
 from pyln_fast.channel import channel
 from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable
 from pyln_fast.channel.state import Closing, Negotiating, Offline, Syncing
-from pyln_fast.config import REBROADCAST_TIMER, ChannelConfigOverrides, UserConfig
+from pyln_fast.config import FRESHNESS_TIMER, REBROADCAST_TIMER, ChannelConfigOverrides, UserConfig
 from pyln_fast.errors import Consequence, LightningError, LocalError, RemoteError
 from pyln_fast.events import Event, FundingGenerationReady
 from pyln_fast.features import Feature, Features
@@ -64,8 +64,7 @@ from pyln_fast.wire.codec import FIRST_CUSTOM_TYPE, MAX_MESSAGE_SIZE, UnknownMes
 from pyln_fast.wire.gossip_msgs import ChannelUpdate
 from pyln_fast.wire.setup_msgs import Error, Warning, text_data
 
-FRESHNESS_TIMER_MS = 60_000
-"""LDK: one tick of timer_tick_occurred."""
+FRESHNESS_TIMER_MS = 1000 * FRESHNESS_TIMER
 
 FEATURES = Features.of(
     required=(Feature.OPTION_DATA_LOSS_PROTECT, Feature.VAR_ONION_OPTIN, Feature.OPTION_STATIC_REMOTEKEY,
