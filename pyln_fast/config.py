@@ -8,7 +8,7 @@ that cannot be meant is `InvalidConfig`.
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -391,7 +391,7 @@ class UserConfig(_Settings, frozen=True, kw_only=True):
         return config
 
 
-def _set_fields(update: msgspec.Struct, names: dict[str, str]) -> dict[str, object]:
+def _set_fields(update: msgspec.Struct, names: dict[str, str]) -> dict[str, Any]:
     """The fields of an update that are not None, under the names of what they change."""
     values = {name: getattr(update, name) for name in update.__struct_fields__}
     return {names.get(name, name): value for name, value in values.items() if value is not None}

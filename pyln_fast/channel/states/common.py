@@ -66,6 +66,7 @@ def data_of(state: AnyState) -> ChannelData | None:
 def with_data(state: AnyState, data: ChannelData) -> AnyState:
     if isinstance(state, Offline | Syncing):
         return replace(state, inner=replace(state.inner, data=data))
+    assert not isinstance(state, UnfundedState)
     return replace(state, data=data)
 
 

@@ -63,6 +63,7 @@ def delegate(state: Offline | Syncing, command: Command, ctx: Context) -> Transi
     transition = on_chain_of(state.inner, command, ctx)
     if isinstance(transition.state, Closing):
         return transition
+    assert isinstance(transition.state, LiveState)
     wrapped = replace(state, inner=transition.state)
     actions: list[Action] = []
     for action in transition.actions:
