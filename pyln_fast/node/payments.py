@@ -363,10 +363,11 @@ class Payments:
         self._core.emit(event)
         failed = (*payment.failed_channels, channel_id)
         payment = replace(payment, attempt=None, failed_channels=failed)
-        if rejected:
-            self._fail(payment, "RecipientRejected")
-        elif payment.status is PaymentStatus.ABANDONED:
+        if payment.status is PaymentStatus.ABANDONED:
+            # LDK: the reason is the first that ended it, whatever the HTLC under way has met since.
             self._fail(payment, "UserAbandoned")
+        elif rejected:
+            self._fail(payment, "RecipientRejected")
         elif not payment.may_retry(self._core.now):
             expired = payment.expires_at is not None and self._core.now > payment.expires_at
             self._fail(payment, "PaymentExpired" if expired else "RetriesExhausted")
