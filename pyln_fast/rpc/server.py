@@ -84,6 +84,8 @@ class RpcServer:
                 request.add_done_callback(lambda _: room.release())
         except (ValueError, ConnectionError):
             pass  # a line too long, or nobody there any more
+        except asyncio.CancelledError:
+            pass  # by stop(); Python 3.11's streams would report it as an error
         finally:
             self._tasks.discard(task)
             for request in requests:
