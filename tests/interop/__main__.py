@@ -2,7 +2,8 @@
 
 Self-tests hide mistakes that both sides share; this does not. The chain is `pyln_fast.testing.regtest` in this process;
 our side is `node.Node` in a small shell of sockets and a store in memory (`our_node.py`), so that a link can be cut at
-any chosen message (`cuts.py`) and a crash can lose what was not yet synced; the peer is a process of its own.
+any chosen message (`cuts.py`) and a crash can lose what was not yet synced; the peer is a process of its own. One
+scenario has the whole of us as a process too, with its database and its sockets (`process_node.py`).
 
     world.py       the parties of a scenario and what is done with them
     scenarios*.py  what every peer is put through
@@ -28,14 +29,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.interop import ldk_peer, scenarios_cuts, scenarios_links, scenarios_payments
+from tests.interop import ldk_peer, scenarios_cuts, scenarios_links, scenarios_payments, scenarios_process
 from tests.interop.scenarios import SCENARIOS, Scenario
 from tests.interop.waiting import Cannot
 from tests.interop.world import ChannelType, Role, Setting, World
 
 LIMIT_SECS = 120.0
 # Importing them has registered what is in them.
-_ = (scenarios_payments, scenarios_links, scenarios_cuts)
+_ = (scenarios_payments, scenarios_links, scenarios_cuts, scenarios_process)
 VERSIONS = {"ldk": ldk_peer.VERSION}
 
 

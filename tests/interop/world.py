@@ -21,6 +21,7 @@ from pyln_fast.types import Msat, NodeId, PaymentHash, PaymentId, PublicKey, Sat
 from tests.interop.chain import Chain
 from tests.interop.ldk_peer import LdkPeer
 from tests.interop.our_node import OurNode
+from tests.interop.process_node import ProcessNode
 from tests.interop.waiting import Failure, check, until, until_async
 
 CAPACITY_SAT = 10_000_000
@@ -82,6 +83,10 @@ class World:
                 wrong = [str(event) for event in party.events if event["event"] == "driver_error"]
                 check(not wrong, f"LDK's driver reports {wrong[:3]}")
 
+    def directory(self, name: str) -> Path:
+        """Of one party. It is gone when the world is."""
+        return Path(self._directory.name) / name
+
     @property
     def anchors(self) -> bool:
         return self.setting.channel_type is ChannelType.ANCHORS
@@ -98,7 +103,7 @@ class World:
         return node
 
     async def ldk(self, name: str = "ldk", keep: bool = False) -> LdkPeer:
-        data_dir = Path(self._directory.name) / name if keep else None
+        data_dir = self.directory(name) if keep else None
         peer = LdkPeer(name, self.chain, self.anchors, data_dir)
         self.parties.append(peer)
         await peer.start()
@@ -145,7 +150,7 @@ class World:
             peer = NodeId(PublicKey(bytes.fromhex(ldk.node_id)))
             await us.call(lambda node: node.open_channel(peer, Sat(CAPACITY_SAT), Msat(push_msat)))
         else:
-            await self._ldk_opens(us, ldk, push_msat)
+            await self.ldk_opens(us, ldk, push_msat)
         waiting = await until(lambda: self._funded(us, ldk, known, told), "the funding transaction")
         funding = waiting.funding_txo
         assert funding is not None
@@ -163,7 +168,7 @@ class World:
                 return each
         return None
 
-    async def _ldk_opens(self, us: OurNode, ldk: LdkPeer, push_msat: int) -> None:
+    async def ldk_opens(self, us: OurNode | ProcessNode, ldk: LdkPeer, push_msat: int) -> None:
         temporary = await ldk.request("open", node_id=us.node_id, sat=CAPACITY_SAT, push_msat=push_msat)
         ready = await ldk.event("FundingGenerationReady", temporary_channel_id=temporary)
         raw = self.chain.node.faucet.create(bytes.fromhex(ready["script"]), ready["sat"])
