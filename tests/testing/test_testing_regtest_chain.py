@@ -14,7 +14,10 @@ from pyln_fast.testing.regtest import BlockRejected, RegtestNode
 from pyln_fast.testing.regtest.block_store import DataDirectoryInUse
 from pyln_fast.testing.regtest.chain import UnknownBlock
 from pyln_fast.testing.regtest.miner import build_block, subsidy_sat
+from pyln_fast.tx.transaction import parse
 from pyln_fast.types import BlockHash, Network
+
+P2WPKH_ZERO = b"\x00\x14" + bytes(20)
 
 
 @pytest.fixture
@@ -45,16 +48,28 @@ def test_mining_confirms_the_mempool_and_pays_its_fees_to_the_miner(node: Regtes
     assert node.confirmations(txid) == 1
 
 
+def test_the_faucet_spends_the_oldest_of_equal_coins(node: RegtestNode) -> None:
+    """A young coinbase is immature again after a reorganisation, and its payment would be lost."""
+    heights = []
+    for _ in range(21):
+        (spent,) = parse(node.faucet.create(P2WPKH_ZERO, 49 * 10**8)).inputs
+        heights.append(node.chain.coins[spent.outpoint].height)
+        node.send_to_script(P2WPKH_ZERO, 49 * 10**8)
+    assert heights == list(range(1, 22))
+
+
 def test_the_coins_follow_the_chain_through_a_reorg(node: RegtestNode) -> None:
     before = snapshot(node)
     txids = [node.send_to(node.faucet.new_address(), 100_000) for _ in range(30)]
     hashes = node.mine(3)
     after = snapshot(node)
+    mined = [txid for block_hash in hashes for txid in node.chain.block(block_hash).txids[1:]]
+    assert sorted(mined) == sorted(txids)
     move = node.invalidate(hashes[0])
     assert [block.hash for block in move.disconnected] == hashes[::-1]
     assert move.connected == ()
     assert snapshot(node)[:3] == before[:3]
-    assert list(node.mempool) == txids, "what was confirmed waits again, parents first"
+    assert list(node.mempool) == mined, "what was confirmed waits again, parents first"
     move = node.reconsider(hashes[0])
     assert [block.hash for block in move.connected] == hashes
     assert snapshot(node) == after

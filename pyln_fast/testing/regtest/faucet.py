@@ -133,7 +133,10 @@ class Faucet:
         return not coin.coinbase or self._chain.height + 1 - coin.height >= COINBASE_MATURITY
 
     def _spendable(self) -> list[tuple[OutPoint, Coin]]:
-        """Confirmed coins before unconfirmed change, each from the largest down."""
+        """Confirmed coins before unconfirmed change, each from the largest down, and of equal ones the oldest first.
+
+        A reorganisation makes young coinbases immature again, and what spent one is then gone for good.
+        """
         confirmed, change = [], []
         for script in self._keys:
             for outpoint in sorted(self._chain.coins_of_script.get(script, ())):
@@ -146,7 +149,7 @@ class Faucet:
                 if out.script_pubkey in self._keys and outpoint not in self._mempool.spenders:
                     change.append((outpoint, Coin(out, self._chain.height + 1, False)))
 
-        def largest(item: tuple[OutPoint, Coin]) -> int:
-            return -item[1].output.value_sat
+        def largest(item: tuple[OutPoint, Coin]) -> tuple[int, int]:
+            return -item[1].output.value_sat, item[1].height
 
         return sorted(confirmed, key=largest) + sorted(change, key=largest)
