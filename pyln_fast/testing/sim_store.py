@@ -1,7 +1,9 @@
 """A disk that is slow, fails, and forgets what was not synced.
 
 Batches wait here until the simulator finishes them one by one. A crash keeps what was finished, and as many of the
-waiting ones as the simulator says: those reached the disk and the node never learnt of it.
+waiting ones as the simulator says: those reached the disk and the node never learnt of it. As in the real stores, what
+is finished is a log row, which checkpoints carry over into tables slice by slice, and a start reads the tables and
+replays the rest of the log: `tables` is what must come out of that.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ from pyln_fast.node.state import (
     FORWARDED,
     FORWARDING_INFOS,
     HTLCS,
+    MISSED_BLOCKS,
     MONITORS,
     NODE,
     PAYMENTS,
     PEER_ADDRESSES,
 )
 from pyln_fast.persist.kv_store import LoadedState
+from pyln_fast.persist.overlay import Overlay
 from pyln_fast.persist.records import frame_batch, unframe_batch
-from pyln_fast.records import Batch, Put, Table, Write
+from pyln_fast.records import Batch, Delete, Put, Table, Write
 from pyln_fast.wallet.utxos import KEY_INDEXES, TRANSACTIONS, UTXOS
 
 TABLES: dict[str, Table[object]] = {
@@ -42,6 +46,7 @@ TABLES: dict[str, Table[object]] = {
         FORWARDING_INFOS,
         FORWARDED,
         PEER_ADDRESSES,
+        MISSED_BLOCKS,
         NODE,
         UTXOS,
         TRANSACTIONS,
@@ -58,21 +63,58 @@ class RecordDoesNotRoundTrip(AssertionError):
     """decode(encode(record)) is not the record."""
 
 
+class DurableStateLost(AssertionError):
+    """What a start reads is not what was written."""
+
+
 class SimDisk:
     """One node's store."""
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[bytes, bytes]] = {}
+        """What is durable, whether in the log or checkpointed."""
         self.sequence = 0
         self.waiting: deque[Batch] = deque()
         self.on_record: OnRecord = lambda write, record: None
+        self._log: dict[int, tuple[bytes, bytes]] = {}
+        self._checkpointed: dict[str, dict[bytes, bytes]] = {}
+        self._checkpoint = 0
+        self._overlay = Overlay()
+        """In memory: a crash loses it, and a start makes it again from the log."""
 
     def load(self, in_key_order: bool = False) -> LoadedState:
         """What a restart finds. Stores differ in the order in which they give the records of a table."""
-        tables = {
-            name: dict(sorted(rows.items()) if in_key_order else rows.items()) for name, rows in self.tables.items()
-        }
-        return LoadedState(tables, self.sequence)
+        replayed = {name: dict(rows) for name, rows in self._checkpointed.items()}
+        self._overlay = Overlay()
+        sequence = self._checkpoint
+        while sequence + 1 in self._log:
+            sequence += 1
+            payload, checksum = self._log[sequence]
+            batch = unframe_batch(sequence, payload, checksum)
+            self._overlay.add(sequence, batch.writes, len(payload))
+            for write in batch.writes:
+                _apply(replayed, write)
+        if sequence != self.sequence or _without_empty(replayed) != _without_empty(self.tables):
+            raise DurableStateLost(f"a start finds batch {sequence} of {self.sequence}, or other records")
+        tables = {name: dict(sorted(rows.items()) if in_key_order else rows.items()) for name, rows in replayed.items()}
+        return LoadedState(tables, sequence)
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether a checkpoint has something to do."""
+        return self._overlay.rows > 0
+
+    def checkpoint(self, trim: bool) -> int:
+        """One slice, in one transaction; returns the sequence that the tables reach. Unless `trim`, the log keeps the
+        rows that they have now: a crash came between."""
+        taken, reached = self._overlay.next_slice(self.sequence)
+        for table, key, value in taken:
+            _apply(self._checkpointed, Delete(table, key) if value is None else Put(table, key, value))
+        self._overlay.drop(taken, self._checkpoint, reached)
+        self._checkpoint = reached
+        if trim:
+            self._log = {sequence: row for sequence, row in self._log.items() if sequence > reached}
+        return reached
 
     def read(self, table: str, key: bytes) -> bytes | None:
         return self.tables.get(table, {}).get(key)
@@ -97,12 +139,10 @@ class SimDisk:
     def _append(self, batch: Batch) -> None:
         assert batch.sequence == self.sequence + 1, f"batch {batch.sequence} after {self.sequence}"
         self.sequence = batch.sequence
+        self._log[batch.sequence] = row = frame_batch(batch)
+        self._overlay.add(batch.sequence, batch.writes, len(row[0]))
         for write in batch.writes:
-            rows = self.tables.setdefault(write.table, {})
-            if isinstance(write, Put):
-                rows[write.key] = write.value
-            else:
-                rows.pop(write.key, None)
+            _apply(self.tables, write)
         # All of a batch is there before anybody looks.
         for write in batch.writes:
             self.on_record(write, _checked(write) if isinstance(write, Put) else None)
@@ -116,6 +156,18 @@ class SimDisk:
         except Exception:
             return
         raise AssertionError("half a log row was read as a whole one")
+
+
+def _apply(tables: dict[str, dict[bytes, bytes]], write: Write) -> None:
+    rows = tables.setdefault(write.table, {})
+    if isinstance(write, Put):
+        rows[write.key] = write.value
+    else:
+        rows.pop(write.key, None)
+
+
+def _without_empty(tables: dict[str, dict[bytes, bytes]]) -> dict[str, dict[bytes, bytes]]:
+    return {name: rows for name, rows in tables.items() if rows}
 
 
 def _checked(put: Put) -> object:
