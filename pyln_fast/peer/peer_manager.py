@@ -124,6 +124,11 @@ class PeerManager:
         connection = self._connections.get(conn)
         return connection is not None and connection.queued_bytes > self._rules.limits.pause_reading_bytes
 
+    def queued_bytes(self, conn: int) -> int:
+        """Messages for a connection that wait to be sent; 0 for one that is gone."""
+        connection = self._connections.get(conn)
+        return 0 if connection is None else connection.queued_bytes
+
     def connection_of(self, node_id: NodeId) -> int | None:
         """The authenticated connection with a node, if there is one."""
         connection = self._by_node.get(node_id)

@@ -1,2 +1,5 @@
-"""Public tools to test an application on: an embedded regtest chain (`regtest`), and a simulator of whole networks from
-a seed (`simulator.Simulator`)."""
+"""Public tools to test an application on.
+
+`regtest`: an embedded regtest chain with Bitcoin Core's JSON-RPC. `simulator.Simulator`: whole networks of nodes from a
+seed, with crashes, lost links, reorganisations and an adversary; `shrink` makes what fails there small.
+"""

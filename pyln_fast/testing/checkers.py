@@ -9,27 +9,21 @@ from typing import TYPE_CHECKING
 
 from pyln_fast.chain.channel_monitor import MonitorState
 from pyln_fast.channel.commitments import Commitments
-from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcStage
+from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcKey, HtlcStage
 from pyln_fast.channel.state import ChannelData, Closing, Normal, Offline, Syncing
 from pyln_fast.events import ChannelClosed, PaymentClaimed, PaymentFailed, PaymentSent
 from pyln_fast.node.effects import OfferEvent
 from pyln_fast.node.state import EVENTS, HTLCS, ForwardedPayment, event_key, htlc_record_key
 from pyln_fast.payment.outbound import OutboundPayment
 from pyln_fast.records import Put, Write, encode
-from pyln_fast.types import ChannelId, PaymentHash, PaymentId
+from pyln_fast.testing import sim_limits
+from pyln_fast.testing.invariants import InvariantBroken
+from pyln_fast.tx.keys import commitment_index, public_key
+from pyln_fast.types import ChannelId, CommitmentNumber, PaymentHash, PaymentId
 
 if TYPE_CHECKING:
     from pyln_fast.testing.sim_node import SimNode
     from pyln_fast.testing.simulator import Simulator
-
-
-class InvariantBroken(AssertionError):
-    """`invariant` names which; the simulator adds the seed and the step."""
-
-    def __init__(self, invariant: str, detail: str) -> None:
-        super().__init__(f"{invariant}: {detail}")
-        self.invariant = invariant
-        self.detail = detail
 
 
 class NodeView:
@@ -42,13 +36,21 @@ class NodeView:
         self.initial_msat: dict[ChannelId, int] = {}
         self.removals: dict[tuple[ChannelId, int], bool] = {}
         """Received HTLCs that were answered: whether fulfilled."""
-        self.payments: dict[PaymentId, None] = {}
+        self.payments: dict[PaymentId, PaymentHash] = {}
         self.ended: dict[PaymentId, tuple[int, str]] = {}
         self.sent: dict[PaymentHash, tuple[int, int]] = {}
         """Amount and fee of what we paid."""
         self.claimed: dict[PaymentHash, tuple[int, int]] = {}
         """The event's sequence and the amount."""
         self.forward_fees: dict[bytes, int] = {}
+        self.forwards: dict[tuple[ChannelId, int], tuple[ChannelId, Htlc]] = {}
+        """Received HTLCs that were forwarded: the channel and the HTLC that went on."""
+        self.points: dict[tuple[ChannelId, int], bytes] = {}
+        """The per-commitment points of the counterparty's commitments that we signed."""
+        self.revoked: dict[ChannelId, int] = {}
+        """How many of them are revoked."""
+        self.preimages: dict[PaymentHash, None] = {}
+        """Of every HTLC that was fulfilled: what it pays is ours, or theirs, however its channel ends."""
         self.unhandled: dict[int, None] = {}
         self.last_offered = 0
         self.states: dict[ChannelId, object] = {}
@@ -62,11 +64,16 @@ class Checkers:
         """(channel, whose commitment, number) → its txid, and who said so first."""
 
     def add(self, node: SimNode) -> None:
+        """An adversary is not asked for anything: what its peers are left with is what counts."""
+        if not node.is_honest:
+            return
         self.views[node.name] = NodeView()
         node.disk.on_record = lambda write, record: self._record(node, write, record)
 
     def started(self, node: SimNode) -> None:
         """Whatever was durable and unhandled is offered again."""
+        if not node.is_honest:
+            return
         view = self.views[node.name]
         view.last_offered = 0
         view.states.clear()
@@ -84,7 +91,7 @@ class Checkers:
         elif isinstance(record, MonitorState):
             self._monitor_record(node, record)
         elif isinstance(record, OutboundPayment):
-            view.payments[record.payment_id] = None
+            view.payments[record.payment_id] = record.payment_hash
         elif isinstance(record, ForwardedPayment):
             if write.key in view.forward_fees:
                 raise InvariantBroken("forward-once", f"{node.name} was paid twice for one forward")
@@ -108,28 +115,56 @@ class Checkers:
             view.initial_msat[channel_id] = data.commitments.to_holder_msat
 
     def _htlc_record(self, node: SimNode, view: NodeView, channel_id: ChannelId, htlc: Htlc) -> None:
-        """5: a preimage that we took downstream is owed to us upstream in the same batch."""
+        """5: a preimage that we took downstream is owed to us upstream in the same batch; an HTLC goes on only when it
+        is committed for good, and is failed only when what went on is gone for good."""
+        if isinstance(htlc.removal, Fulfilled):
+            view.preimages[htlc.payment_hash] = None
         if not htlc.offered:
             if htlc.removal is not None:
-                fulfilled = isinstance(htlc.removal, Fulfilled)
-                if view.removals.setdefault((channel_id, htlc.id), fulfilled) != fulfilled:
-                    raise InvariantBroken("5 forwarder", f"{node.name} answered HTLC {htlc.id} in two ways")
+                self._answered(node, view, channel_id, htlc)
             return
-        if isinstance(htlc.source, ForwardedHtlc) and isinstance(htlc.removal, Fulfilled):
+        if isinstance(htlc.source, ForwardedHtlc):
             upstream = (htlc.source.prev_channel_id, htlc.source.prev_htlc_id)
-            if not self._is_fulfilled(node, view, upstream):
+            if upstream not in view.forwards:
+                view.forwards[upstream] = (channel_id, htlc)
+                before = self._stored_htlc(node, upstream[0], (False, upstream[1]))
+                if before is None or before.stage < HtlcStage.COMMITTED:
+                    raise InvariantBroken("5 forwarder", f"{node.name} forwarded HTLC {upstream[1]} too early")
+            if isinstance(htlc.removal, Fulfilled) and not self._is_fulfilled(node, view, upstream):
                 raise InvariantBroken("5 forwarder", f"{node.name} paid HTLC {htlc.id}, did not collect {upstream[1]}")
 
+    def _answered(self, node: SimNode, view: NodeView, channel_id: ChannelId, htlc: Htlc) -> None:
+        fulfilled = isinstance(htlc.removal, Fulfilled)
+        if view.removals.setdefault((channel_id, htlc.id), fulfilled) != fulfilled:
+            raise InvariantBroken("5 forwarder", f"{node.name} answered HTLC {htlc.id} in two ways")
+        forward = view.forwards.get((channel_id, htlc.id))
+        if fulfilled or forward is None:
+            return
+        # All of the batch is there: what went on and is gone in it is not found, or another has its id by now.
+        downstream = self._stored_htlc(node, forward[0], forward[1].key)
+        if downstream is not None and downstream.source == forward[1].source:
+            raise InvariantBroken(
+                "5 forwarder", f"{node.name} failed HTLC {htlc.id} while {forward[1].id} can be claimed"
+            )
+
     @staticmethod
-    def _is_fulfilled(node: SimNode, view: NodeView, upstream: tuple[ChannelId, int]) -> bool:
+    def _stored_htlc(node: SimNode, channel_id: ChannelId, key: HtlcKey) -> Htlc | None:
+        raw = node.disk.read(HTLCS.name, htlc_record_key(channel_id, key))
+        return None if raw is None else HTLCS.decode(raw)
+
+    def _is_fulfilled(self, node: SimNode, view: NodeView, upstream: tuple[ChannelId, int]) -> bool:
         if upstream in view.removals:
             return view.removals[upstream]
         # The record of a later write of the same batch has not been told yet.
-        raw = node.disk.read(HTLCS.name, htlc_record_key(upstream[0], (False, upstream[1])))
-        return raw is not None and isinstance(HTLCS.decode(raw).removal, Fulfilled)
+        stored = self._stored_htlc(node, upstream[0], (False, upstream[1]))
+        return stored is not None and isinstance(stored.removal, Fulfilled)
 
     def _monitor_record(self, node: SimNode, record: MonitorState) -> None:
-        """3: both sides build the same commitment for each side and number."""
+        """3: both sides build the same commitment for each side and number. 6, as far as it is off chain: whatever the
+        counterparty has revoked, we hold the secret that punishes it."""
+        self._punishable(node, record)
+        if not self._simulator.is_honest(record.counterparty_node_id):
+            return
         other = self._simulator.name_of(record.counterparty_node_id)
         held, signed = record.holder_commitment, record.counterparty_commitment
         for owner, number, txid in (
@@ -142,10 +177,23 @@ class Checkers:
                     "3 same commitment", f"{node.name} and {known[1]} differ in commitment {number} of {owner}"
                 )
 
+    def _punishable(self, node: SimNode, record: MonitorState) -> None:
+        view, channel_id = self.views[node.name], record.channel_id
+        signed = record.counterparty_commitment.commitment
+        view.points[channel_id, signed.number] = signed.per_commitment_point
+        revoked = signed.number if record.previous_counterparty_commitment is None else signed.number - 1
+        for number in range(view.revoked.get(channel_id, 0), revoked):
+            secret = record.counterparty_secrets.lookup(commitment_index(CommitmentNumber(number)))
+            if secret is None or public_key(secret) != view.points[channel_id, number]:
+                raise InvariantBroken("6 punishable", f"{node.name} has no secret for revoked commitment {number}")
+        view.revoked[channel_id] = revoked
+
     # --- what is seen
 
     def event_offered(self, node: SimNode, offered: OfferEvent) -> None:
         """2 for the user; events in their order, and none that was not durable."""
+        if not node.is_honest:
+            return
         view = self.views[node.name]
         event, sequence = offered.event, offered.sequence
         if sequence <= view.last_offered:
@@ -158,6 +206,8 @@ class Checkers:
 
     def event_handled(self, node: SimNode, offered: OfferEvent) -> None:
         """Each payment ends once, over all restarts."""
+        if not node.is_honest:
+            return
         view, event = self.views[node.name], offered.event
         if isinstance(event, PaymentSent | PaymentFailed):
             end = (offered.sequence, type(event).__name__)
@@ -173,25 +223,32 @@ class Checkers:
 
     def _closed(self, node: SimNode, event: ChannelClosed) -> None:
         reason = type(event.reason).__name__
-        funded = event.channel_id in self.views[node.name].durable
-        if funded and "Cooperative" not in reason and not self._is_orphan(node, event.channel_id):
+        data = self.views[node.name].durable.get(event.channel_id)
+        between_honest = data is not None and self._simulator.is_honest(data.params.counterparty_node_id)
+        if between_honest and "Cooperative" not in reason and not self._is_orphan(node, event.channel_id):
             raise InvariantBroken("1 no force close", f"{node.name}: {event.reason}")
 
     def _is_orphan(self, node: SimNode, channel_id: ChannelId) -> bool:
         """The opener lost the channel before it could broadcast the funding: the fundee's half of it is nothing."""
         data = self.views[node.name].durable[channel_id]
         other = self._simulator.name_of(data.params.counterparty_node_id)
+        if other not in self.views:
+            return False
         return not data.params.holder_is_opener and channel_id not in self.views[other].durable
 
     # --- after each turn
 
     def turn_ended(self, node: SimNode) -> None:
+        if not node.is_honest:
+            node.node.reports.clear()
+            return
         for report in node.node.reports:
             if report.level == "error":
                 raise InvariantBroken("no internal error", f"{node.name}: {report.text}: {report.error!r}")
             if report.level == "warning":
                 self._warned(node, report.text)
         node.node.reports.clear()
+        sim_limits.check(node)
         view = self.views[node.name]
         for channel_id, state in node.node.core.state.channels.items():
             if view.states.get(channel_id) is not state:
@@ -199,10 +256,12 @@ class Checkers:
                 self._channel(node, channel_id, state)
 
     def _warned(self, node: SimNode, text: str) -> None:
+        if any(each.node_id.hex() in text for each in self._simulator.nodes.values() if not each.is_honest):
+            return
         if "unknown channel" in text or "failed by the peer's error" in text:
             orphans = (
                 each
-                for other in self._simulator.nodes.values()
+                for other in self._simulator.honest_nodes()
                 for each in self.views[other.name].durable
                 if self._is_orphan(other, each)
             )
@@ -212,13 +271,17 @@ class Checkers:
 
     def _channel(self, node: SimNode, channel_id: ChannelId, state: object) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
-        if isinstance(state, Closing) and state.error is not None and not self._is_orphan_state(node, channel_id):
-            raise InvariantBroken("1 no force close", f"{node.name}: {state.error}")
+        honest = self._simulator.is_honest(data.params.counterparty_node_id)
+        failed = isinstance(state, Closing) and state.error is not None
+        if honest and failed and not self._is_orphan_state(node, channel_id):
+            raise InvariantBroken("1 no force close", f"{node.name}: {state.error}")  # type: ignore[attr-defined]
         mine = data.commitments
         if mine.to_holder_msat + mine.to_counterparty_msat != 1000 * data.params.channel_value_sat:
             raise InvariantBroken("4 conserved", f"{node.name}: the balances of a channel do not add up to its value")
         if mine.to_holder_msat < 0 or mine.to_counterparty_msat < 0:
             raise InvariantBroken("4 conserved", f"{node.name}: a negative balance")
+        if not honest:
+            return
         other = self._simulator.name_of(data.params.counterparty_node_id)
         theirs = self.views[other].durable.get(channel_id)
         if theirs is None:
@@ -243,30 +306,55 @@ class Checkers:
     # --- at quiescence
 
     def quiescent(self) -> None:
-        """Every link is up, every disk has written, every payment has ended: the sums must be right."""
+        """Every link is up, every disk has written, every payment has ended: the sums must be right.
+
+        What an adversary holds stays under way: HTLCs with it, and those which wait for them.
+        """
+        held = self._held()
         for name, view in self.views.items():
             node = self._simulator.nodes[name]
             for channel_id, state in node.node.core.state.channels.items():
-                self._settled(node, channel_id, state)
+                self._settled(node, channel_id, state, held)
             if view.unhandled:
                 raise InvariantBroken("events at least once", f"{name}: {len(view.unhandled)} were never handled")
-            lost = [payment_id for payment_id in view.payments if payment_id not in view.ended]
+            lost = [id_ for id_, hash_ in view.payments.items() if id_ not in view.ended and hash_ not in held]
             if lost:
                 raise InvariantBroken("payment ends once", f"{name}: {len(lost)} payments never ended, {lost[0].hex()}")
             self._sum(name, view)
-        sent = sorted(hash_ for view in self.views.values() for hash_ in view.sent)
-        claimed = sorted(hash_ for view in self.views.values() for hash_ in view.claimed)
-        if sent != claimed:
-            raise InvariantBroken("paid is claimed", f"{len(sent)} payments were sent, {len(claimed)} claimed")
+        self._paid_is_claimed()
 
-    def _settled(self, node: SimNode, channel_id: ChannelId, state: object) -> None:
+    def _held(self) -> dict[PaymentHash, None]:
+        """The payment hashes of the HTLCs of honest nodes with adversaries."""
+        return {
+            htlc.payment_hash: None
+            for name in self.views
+            for state in self._simulator.nodes[name].node.core.state.channels.values()
+            if not self._simulator.is_honest(state.data.params.counterparty_node_id)
+            for htlc in state.data.commitments.htlcs.values()
+        }
+
+    def _paid_is_claimed(self) -> None:
+        """Between honest nodes nobody pays what the payee does not get. (An adversary on the way may keep from a payer
+        that he has paid: it is the adversary who then has paid for him.)"""
+        sent = {hash_ for view in self.views.values() for hash_ in view.sent}
+        claimed = {hash_ for view in self.views.values() for hash_ in view.claimed}
+        if all(node.is_honest for node in self._simulator.nodes.values()) and sent != claimed:
+            raise InvariantBroken("paid is claimed", f"{len(sent)} payments were sent, {len(claimed)} claimed")
+        lost = [hash_ for hash_ in sorted(sent - claimed) if hash_ in self._simulator.workload.payable_to_honest]
+        if lost:
+            raise InvariantBroken("paid is claimed", f"{lost[0].hex()} was paid, and its payee has nothing")
+
+    def _settled(self, node: SimNode, channel_id: ChannelId, state: object, held: dict[PaymentHash, None]) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
+        if not self._simulator.is_honest(data.params.counterparty_node_id):
+            return
         name = f"{node.name} {channel_id.hex()[:8]} {type(state).__name__}"
         connected = data.params.counterparty_node_id in node.node.core.peers
         if isinstance(state, Offline | Syncing) and connected:
             raise InvariantBroken("quiescence", f"{name} although its peer is connected")
-        if data.commitments.htlcs:
-            stages = [HtlcStage(htlc.stage).name for htlc in data.commitments.htlcs.values()]
+        waiting = [htlc for htlc in data.commitments.htlcs.values() if htlc.payment_hash not in held]
+        if waiting:
+            stages = [HtlcStage(htlc.stage).name for htlc in waiting]
             raise InvariantBroken("quiescence", f"{name} holds HTLCs: {stages}")
         pending = data.commitments.awaiting_revocation or len(data.commitments.fees.updates) > 1
         if isinstance(state, Normal) and pending:
@@ -279,8 +367,8 @@ class Checkers:
                 raise InvariantBroken("4 conserved", f"{name}: {mine.to_holder_msat} msat, its peer says otherwise")
 
     def _sum(self, name: str, view: NodeView) -> None:
-        """4 and 5: to the msat."""
-        now = sum(data.commitments.to_holder_msat for data in view.durable.values())
+        """4 and 5: to the msat, with an adversary too: it gains nothing, for its peers lose nothing."""
+        now = sum(data.commitments.to_holder_msat for data in view.durable.values()) + self._under_way(name, view)
         before = sum(view.initial_msat.values())
         paid = sum(amount + fee for amount, fee in view.sent.values())
         earned = sum(amount for _, amount in view.claimed.values()) + sum(view.forward_fees.values())
@@ -288,3 +376,13 @@ class Checkers:
             raise InvariantBroken(
                 "4 conserved", f"{name}: balances moved by {now - before} msat, payments by {earned - paid}"
             )
+
+    def _under_way(self, name: str, view: NodeView) -> int:
+        """What HTLCs will bring whose preimage is known, in msat: if an adversary does not end them, the chain will."""
+        known = {*view.preimages, *view.sent, *view.claimed}
+        return sum(
+            -htlc.amount_msat if htlc.offered else htlc.amount_msat
+            for state in self._simulator.nodes[name].node.core.state.channels.values()
+            for htlc in state.data.commitments.htlcs.values()
+            if htlc.payment_hash in known
+        )

@@ -57,10 +57,12 @@ class Faults:
         if not alive:
             return None
         node = self._random.choice(alive)
+        if self._random.random() < 0.3 and node.disk.has_tail:
+            node.disk.checkpoint(trim=False)  # it dies between the tables and the log
         keep = self._random.randint(0, len(node.disk.waiting))
-        return self._kill(node, keep, self._random.random() < 0.3)
+        return self.kill(node, keep, self._random.random() < 0.3)
 
-    def _kill(self, node: SimNode, keep: int, torn: bool) -> str:
+    def kill(self, node: SimNode, keep: int, torn: bool) -> str:
         waiting = len(node.disk.waiting)
         self.crashes += 1
         node.crash(keep, torn)
@@ -75,7 +77,7 @@ class Faults:
         node = self._random.choice(ready)
         node.node.write_failed("simulated")
         node.turn()
-        return "a write fails: " + self._kill(node, 0, False)
+        return "a write fails: " + self.kill(node, 0, False)
 
     def jump(self) -> str | None:
         """A clock is set, or a laptop wakes up."""
@@ -86,14 +88,21 @@ class Faults:
             node.clock_ahead_ms += self._random.choice((100, 2000, 60_000))
         return f"{node.name}'s clock jumps"
 
+    def checkpoint(self) -> str | None:
+        """A slice of a checkpoint in the background; now and then its log is not trimmed yet."""
+        due = [node for node in self._simulator.nodes.values() if node.alive and node.disk.has_tail]
+        if not due:
+            return None
+        node = self._random.choice(due)
+        reached = node.disk.checkpoint(trim=self._random.random() < 0.7)
+        return f"{node.name}'s tables reach batch {reached}"
+
     def reorganise(self) -> str | None:
-        """Never so deep that a channel in use loses its funding."""
+        """Now and then so deep that a channel in use loses its funding, for a while."""
         depth = self._random.randint(1, max(1, self._simulator.minimum_depth - 1))
-        if (
-            self._simulator.minimum_depth < 2
-            or depth >= self._simulator.chain.height
-            or not self._simulator.may_mine(1)
-        ):
+        if self._random.random() < 0.2:
+            depth += self._random.randint(1, 8)
+        if depth >= self._simulator.chain.height or not self._simulator.may_mine(1):
             return None
         self._simulator.chain.reorganise(depth)
         return f"the chain is reorganised, {depth} blocks deep"

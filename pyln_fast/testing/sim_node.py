@@ -49,13 +49,20 @@ def _wallet_keys(name: str) -> WalletKeys:
 class SimNode:
     """One node and its machine. `node` is another object after each start."""
 
-    def __init__(self, simulator: Simulator, name: str, config: UserConfig, feerate: FeeratePerKw) -> None:
+    node_class: type[Node] = Node
+    is_honest = True
+
+    def __init__(
+        self, simulator: Simulator, name: str, config: UserConfig, feerate: FeeratePerKw, drift_ppm: int = 0
+    ) -> None:
         self.simulator = simulator
         self.name = name
         self.config = config
         self.fees = SimFees(feerate)
         self.disk = SimDisk()
         self.clock_ahead_ms = 0
+        self.drift_ppm = drift_ppm
+        """How much faster its clock runs."""
         self.starts = 0
         self.alive = False
         self.has_inputs = False
@@ -72,12 +79,17 @@ class SimNode:
     # --- life and death
 
     def start(self, in_key_order: bool = False) -> None:
+        self.node = self.make_node(in_key_order)
+        self.alive = True
+        self.turn()
+
+    def make_node(self, in_key_order: bool = False) -> Node:
         self.starts += 1
         seed = Secret(hashlib.sha256(b"node" + self.name.encode()).digest())
         keys = KeysManager(seed, 1_700_000_000 + self.starts, self.simulator.seed % (1 << 32))
         loaded = self.disk.load(in_key_order)
         self.node_id = keys.get_node_id()
-        self.node = Node(
+        return self.node_class(
             Network.REGTEST,
             keys,
             _wallet_keys(self.name),
@@ -88,8 +100,6 @@ class SimNode:
             BlockLocator.from_network(Network.REGTEST),
             self.wall_time(),
         )
-        self.alive = True
-        self.turn()
 
     def crash(self, keep: int, torn: bool) -> None:
         """Nothing is left but what is on the disk."""
@@ -119,11 +129,15 @@ class SimNode:
         self.has_inputs = True
 
     def tick(self) -> None:
-        self.node.timer_tick(Monotonic(self.simulator.now_ms + self.clock_ahead_ms), self.wall_time())
+        self.node.timer_tick(self._clock_ms(), self.wall_time())
         self.has_inputs = True
 
+    def _clock_ms(self) -> Monotonic:
+        now = self.simulator.now_ms
+        return Monotonic(now + now * self.drift_ppm // 1_000_000 + self.clock_ahead_ms)
+
     def wall_time(self) -> UnixTime:
-        return UnixTime(1_750_000_000 + (self.simulator.now_ms + self.clock_ahead_ms) // 1000)
+        return UnixTime(1_750_000_000 + self._clock_ms() // 1000)
 
     @property
     def is_synced(self) -> bool:

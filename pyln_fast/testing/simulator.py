@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Collection
 
 import msgspec
+from msgspec.structs import replace
 
-from pyln_fast.channel.state import Normal
+from pyln_fast.channel.state import Closing
 from pyln_fast.config import (
     CLTV_CLAIM_BUFFER,
     HTLC_FAIL_BACK_BUFFER,
@@ -23,7 +25,10 @@ from pyln_fast.config import (
 )
 from pyln_fast.node.deadlines import deadline
 from pyln_fast.node.effects import BroadcastPackage
-from pyln_fast.testing.checkers import Checkers, InvariantBroken
+from pyln_fast.testing.checkers import Checkers
+from pyln_fast.testing.invariants import InvariantBroken
+from pyln_fast.testing.quiescence import Quiescence
+from pyln_fast.testing.sim_adversary import Adversary
 from pyln_fast.testing.sim_chain import SimChain
 from pyln_fast.testing.sim_faults import Faults
 from pyln_fast.testing.sim_network import SimNetwork
@@ -32,9 +37,8 @@ from pyln_fast.testing.workload import FEERATES, Workload
 from pyln_fast.types import BlockHeight, Blocks, FeeratePerKw, Msat, NodeId, Sat
 
 STEPS_BETWEEN_QUIESCENCE = 1200
-SETTLE_ROUNDS = 400
-SETTLE_BLOCKS = 15
-"""Enough for a funding and then a close to be final."""
+SETTLING = 1 << 39
+"""Beside the number of a step: the draws towards quiescence."""
 DEADLINE_MARGIN = 2
 """No block is found that would bring an HTLC so near to its deadline: the chain is kind to crashed nodes."""
 MAX_LAG = 12
@@ -48,6 +52,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     seed: int
     steps: int
+    index: int
+    """Draws of the seed that were used: `run` with so many comes just as far."""
     simulated_s: int
     payments: int
     crashes: int
@@ -70,7 +76,11 @@ class Edge(msgspec.Struct):
 
 
 class Simulator:
-    """`trace` is told of every step in words. Nothing outside of `seed` decides what happens."""
+    """`trace` is told of every step in words. Nothing outside of `seed` and these arguments decides what happens.
+
+    `nodes`, `channels` and `adversary` None: as the seed has it. Every step draws from a stream of its own, so that a
+    run without the draws in `skip` is much like the run with them: that is how a failure is made smaller.
+    """
 
     def __init__(
         self,
@@ -78,74 +88,102 @@ class Simulator:
         nodes: int | None = None,
         channels: int | None = None,
         trace: Callable[[str], None] | None = None,
+        *,
+        adversary: bool | None = None,
+        skip: Collection[int] = (),
     ) -> None:
         self.seed = seed
-        self.random = random.Random(seed)
+        self.random = random.Random()
+        self._skip = frozenset(skip)
         self._trace = trace
         self._digest = hashlib.blake2b(digest_size=16)
         self.step_number = 0
+        self.index = 0
         self.now_ms = 0
         self.chain = SimChain()
         self.network = SimNetwork()
         self.checkers = Checkers(self)
         self.workload = Workload(self)
         self.faults = Faults(self)
+        self._quiescence = Quiescence(self)
         self.nodes: dict[str, SimNode] = {}
         self._names: dict[NodeId, str] = {}
-        self.minimum_depth = self.random.choice((1, 2, 3, 6))
-        self.anchors = self.random.random() < 0.7
-        self.trouble = self.random.choice((0.0, 0.2, 1.0, 3.0))
-        self.eagerness = self.random.choice((0.5, 0.8, 1.0))
+        world = self.stream("world")
+        self.minimum_depth = world.choice((1, 2, 3, 6))
+        self.anchors = world.random() < 0.7
+        self.trouble = world.choice((0.0, 0.2, 1.0, 3.0))
+        self.eagerness = world.choice((0.5, 0.8, 1.0))
         """How often a turn ends right after its input, so that inputs share turns or do not."""
         self.calm = False
         """No faults and no new wishes: towards quiescence."""
-        for index in range(nodes if nodes is not None else self.random.randint(2, 6)):
-            self._add_node(f"node{index}")
+        count = world.randint(2, 6)
+        count = nodes if nodes is not None else count
+        lawless = world.random() < 0.3
+        lawless = adversary if adversary is not None else lawless
+        for index in range(count):
+            self._add_node(f"node{index}", lawless and index == 1)
         self.edges = self._topology(channels)
         self._actions = self._weights()
         for node in self.nodes.values():
             for index in range(COINS):
                 self.chain.send_to(node.wallet_script(index), COIN_SAT)
         self.chain.mine()
+        self.random.seed(self._draw(0))
         for node in self.nodes.values():
             node.start()
 
+    def stream(self, name: str) -> random.Random:
+        """Random numbers of the seed for one purpose, whatever else draws."""
+        return random.Random(f"{self.seed} {name}")
+
+    def _draw(self, index: int) -> int:
+        return self.seed << 40 | index
+
     # --- the world
 
-    def _add_node(self, name: str) -> None:
-        pick = self.random.choice
-        handshake = ChannelHandshakeConfig(
-            minimum_depth=Blocks(self.minimum_depth),
-            our_max_accepted_htlcs=pick((2, 5, 50, 483)),
-            unannounced_channel_max_inbound_htlc_value_in_flight_percentage=pick((10, 100, 100)),
-            negotiate_anchors_zero_fee_htlc_tx=self.anchors,
-            our_htlc_minimum_msat=Msat(pick((1, 1, 1000))),
-        )
+    def _add_node(self, name: str, lawless: bool) -> None:
+        numbers = self.stream(f"node {name}")
+        pick = numbers.choice
         channel = ChannelConfig(
             forwarding_fee_base_msat=Msat(pick((0, 1, 1000))),
             forwarding_fee_proportional_millionths=pick((0, 1, 1000)),
             cltv_expiry_delta=Blocks(pick((48, 72))),
         )
         config = UserConfig(
-            channel_handshake_config=handshake, channel_config=channel, accept_forwards_to_priv_channels=True
+            channel_handshake_config=self._handshake(numbers),
+            channel_config=channel,
+            accept_forwards_to_priv_channels=True,
         )
-        node = SimNode(self, name, config, FeeratePerKw(pick(FEERATES)))
+        kind = Adversary if lawless else SimNode
+        node = kind(self, name, config, FeeratePerKw(pick(FEERATES)), pick((0, 0, 20_000, 100_000)))
         self.nodes[name] = node
         self.checkers.add(node)
+
+    def _handshake(self, numbers: random.Random) -> ChannelHandshakeConfig:
+        pick = numbers.choice
+        return ChannelHandshakeConfig(
+            minimum_depth=Blocks(self.minimum_depth),
+            our_max_accepted_htlcs=pick((2, 5, 50, 483)),
+            unannounced_channel_max_inbound_htlc_value_in_flight_percentage=pick((10, 100, 100)),
+            negotiate_anchors_zero_fee_htlc_tx=self.anchors,
+            our_htlc_minimum_msat=Msat(pick((1, 1, 1000))),
+        )
 
     def _topology(self, count: int | None) -> list[Edge]:
         """Connected, with channels between random pairs besides."""
         names = list(self.nodes)
-        wanted = count if count is not None else self.random.randint(1, 8)
-        pairs = [(self.random.choice(names[:index]), names[index]) for index in range(1, len(names))]
+        numbers = self.stream("topology")
+        wanted = numbers.randint(1, 8)
+        wanted = count if count is not None else wanted
+        pairs = [(numbers.choice(names[:index]), names[index]) for index in range(1, len(names))]
         while len(pairs) < wanted:
-            one, other = self.random.sample(names, 2)
+            one, other = numbers.sample(names, 2)
             pairs.append((one, other))
         edges = []
         for pair in pairs:
-            opener, peer = self.random.sample(pair, 2)
-            value = self.random.choice((100_000, 1_000_000, 10_000_000))
-            push = self.random.choice((0, 0, value * 300, value * 500))
+            opener, peer = numbers.sample(pair, 2)
+            value = numbers.choice((100_000, 1_000_000, 10_000_000))
+            push = numbers.choice((0, 0, value * 300, value * 500))
             edges.append(Edge(opener, peer, Sat(value), Msat(push)))
         return edges
 
@@ -154,26 +192,32 @@ class Simulator:
             self._names = {node.node_id: name for name, node in self.nodes.items()}
         return self._names[node_id]
 
+    def is_honest(self, node_id: NodeId) -> bool:
+        return self.nodes[self.name_of(node_id)].is_honest
+
     # --- runs
 
     def run(self, steps: int) -> Outcome:
-        """So many steps with quiescence now and then and at the end. Never raises: a failure is in the outcome."""
+        """So many draws, with quiescence now and then and at the end. Never raises: a failure is in the outcome."""
         try:
-            while self.step_number < steps:
-                due = min(steps, self.step_number + STEPS_BETWEEN_QUIESCENCE)
-                while self.step_number < due:
+            while self.index < steps:
+                due = min(steps, self.index + STEPS_BETWEEN_QUIESCENCE)
+                while self.index < due:
                     self.step()
-                self.settle()
+                self.random.seed(self._draw(self.index) | SETTLING)
+                self._quiescence.settle()
         except InvariantBroken as broken:
             return self._outcome(broken.invariant, broken.detail)
         except Exception as error:
-            return self._outcome("no exception", f"{type(error).__name__}: {error}")
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return self._outcome("no exception", f"{type(error).__name__}: {error} ({where.name})")
         return self._outcome(None, "")
 
     def _outcome(self, invariant: str | None, detail: str) -> Outcome:
         return Outcome(
             self.seed,
             self.step_number,
+            self.index,
             self.now_ms // 1000,
             self.workload.payments,
             self.faults.crashes,
@@ -184,14 +228,18 @@ class Simulator:
 
     def step(self) -> None:
         """One thing happens, whichever the random numbers pick of what can."""
+        self.index += 1
+        if self.index in self._skip:
+            return
+        self.random.seed(self._draw(self.index))
         actions, weights = self._actions
         while True:
             done = self.random.choices(actions, cum_weights=weights)[0]()
             if done is not None:
                 break
-        self._note(done)
+        self.note(done)
 
-    def _note(self, done: str) -> None:
+    def note(self, done: str) -> None:
         self.step_number += 1
         self._digest.update(done.encode())
         if self._trace is not None:
@@ -199,33 +247,36 @@ class Simulator:
 
     def _weights(self) -> tuple[list[Callable[[], str | None]], list[float]]:
         trouble = self.trouble
-        busy = self.random.choice((2.0, 8.0, 25.0))
+        numbers = self.stream("weights")
+        busy = numbers.choice((2.0, 8.0, 25.0))
         weighted: list[tuple[Callable[[], str | None], float]] = [
-            (self._deliver, 60),
-            (self._end_turn, 60),
-            (self._write, 50),
-            (self._handle, 25),
+            (self.deliver, 60),
+            (self.end_turn, 60),
+            (self.write, 50),
+            (self.handle, 25),
             (self._connect, 10),
             (self._open, 2),
             (self._tick, 6),
             (self._mine, 1.5),
-            (self._follow_chain, 12),
+            (self.follow_chain, 12),
             (lambda: self.workload.pay(), busy),
             (lambda: self.workload.pay(self.random.randint(2, 8)), busy / 5),
             (lambda: self.workload.pay(flawed=True), busy / 4),
             (self.workload.decide, 2),
             (self._change_fees, 0.5),
-            (self._close, self.random.choice((0, 0, 0.05))),
+            (self._close, numbers.choice((0, 0, 0.05))),
             (self.faults.cut, trouble),
             (self.faults.half_open, trouble / 4),
             (self.faults.clog, trouble / 2),
             (self.faults.unclog, 2),
             (self.faults.crash, trouble),
             (self._restart, 8),
+            (self.faults.checkpoint, 8),
             (self.faults.fail_disk, trouble / 4),
             (self.faults.evict, trouble / 2),
             (self.faults.reorganise, trouble / 8),
             (self.faults.jump, trouble / 4),
+            (self._mischief, 6),
         ]
         total = 0.0
         sums = []
@@ -245,7 +296,7 @@ class Simulator:
         if self.random.random() < self.eagerness:
             node.turn()
 
-    def _deliver(self) -> str | None:
+    def deliver(self) -> str | None:
         ready = self.network.deliverable()
         if not ready:
             return None
@@ -259,7 +310,7 @@ class Simulator:
             self._after_input(node)
         return f"{link.name(end)} {len(data)} of {waiting} bytes"
 
-    def _end_turn(self) -> str | None:
+    def end_turn(self) -> str | None:
         """Of a node that has been given something."""
         ready = [node for node in self.nodes.values() if node.is_ready and node.has_inputs]
         if not ready:
@@ -268,7 +319,7 @@ class Simulator:
         node.turn()
         return f"{node.name} ends its turn"
 
-    def _write(self) -> str | None:
+    def write(self) -> str | None:
         ready = [node for node in self.nodes.values() if node.alive and node.disk.waiting]
         if not ready:
             return None
@@ -276,7 +327,7 @@ class Simulator:
         node.finish_write()
         return f"{node.name} has written {node.disk.sequence}"
 
-    def _handle(self) -> str | None:
+    def handle(self) -> str | None:
         ready = [node for node in self.nodes.values() if node.is_ready and node.events]
         return self.workload.handle(self.random.choice(ready)) if ready else None
 
@@ -309,6 +360,7 @@ class Simulator:
             state
             for state in core.state.channels.values()
             if state.data.params.counterparty_node_id == peer and state.data.params.holder_is_opener
+            if not isinstance(state, Closing)
         ]
         unconfirmed = sum(1 for state in have if state.data.funding.height is None)
         return not opening and len(have) < wanted and unconfirmed < MAX_UNFUNDED_CHANS_PER_PEER - 1
@@ -332,7 +384,7 @@ class Simulator:
     def may_mine(self, blocks: int) -> bool:
         """Deadlines are for the tests of claims; here they must never pass, not even for a node that lags behind."""
         limit = self.chain.height + blocks + DEADLINE_MARGIN
-        for node in self.nodes.values():
+        for node in self.honest_nodes():
             core = node.node.core
             if self.chain.height - core.height >= MAX_LAG:
                 return False
@@ -346,7 +398,7 @@ class Simulator:
                         return False
         return True
 
-    def _follow_chain(self) -> str | None:
+    def follow_chain(self) -> str | None:
         """One node hears of a block: some lag behind."""
         behind = [node for node in self.nodes.values() if node.is_ready and not node.is_synced]
         if not behind:
@@ -364,12 +416,22 @@ class Simulator:
         node = self._ready()
         return self.workload.close(node) if node is not None else None
 
+    def _mischief(self) -> str | None:
+        lawless = [node for node in self.nodes.values() if isinstance(node, Adversary) and node.is_ready]
+        return self.random.choice(lawless).mischief() if lawless else None
+
+    def honest_nodes(self) -> list[SimNode]:
+        return [node for node in self.nodes.values() if node.is_honest]
+
     def _restart(self) -> str | None:
         dead = [node for node in self.nodes.values() if not node.alive]
-        return self._start(self.random.choice(dead)) if dead else None
+        return self.start(self.random.choice(dead)) if dead else None
 
-    def _start(self, node: SimNode) -> str:
+    def start(self, node: SimNode) -> str:
+        """Now and then with other settings for the channels to come."""
         self.checkers.started(node)
+        if self.random.random() < 0.1:
+            node.config = replace(node.config, channel_handshake_config=self._handshake(self.random))
         node.start(self.random.random() < 0.5)
         return f"{node.name} starts with {node.disk.sequence} batches"
 
@@ -382,62 +444,3 @@ class Simulator:
 
     def on_turn(self, node: SimNode) -> None:
         self.checkers.turn_ended(node)
-
-    # --- quiescence
-
-    def settle(self) -> None:
-        """No more faults or wishes: everything that is under way must come to an end."""
-        self.calm = True
-        for round_number in range(SETTLE_ROUNDS):
-            self.network.heal()
-            for node in self.nodes.values():
-                if not node.alive:
-                    self._note(self._start(node))
-            if not self._settle_once(round_number) and round_number > 3:
-                break
-        self.checkers.quiescent()
-        self.calm = False
-
-    def _settle_once(self, round_number: int) -> bool:
-        """One round of everything that is due; whether there was anything."""
-        busy = False
-        self.now_ms += 1000
-        for node in self.nodes.values():
-            if node.is_ready:
-                node.tick()
-                node.turn()
-        for action in (
-            self._end_turn,
-            self._write,
-            self._handle,
-            self._follow_chain,
-            self._deliver,
-            self.workload.decide,
-        ):
-            for _ in range(10_000):
-                done = action()
-                if done is None:
-                    break
-                busy = True
-                self._note(done)
-            else:
-                raise InvariantBroken("quiescence", f"{done} without end")
-        if self._waits_for_links():
-            busy = True
-        states = (state for node in self.nodes.values() for state in node.node.core.state.channels.values())
-        unsettled = any(not isinstance(state, Normal) for state in states)
-        if unsettled and round_number < SETTLE_BLOCKS and self.may_mine(1):
-            self.chain.mine()
-        return busy
-
-    def _waits_for_links(self) -> bool:
-        missing = False
-        for edge in self.edges:
-            one, other = self.nodes[edge.opener], self.nodes[edge.peer]
-            connected = other.node_id in one.node.core.peers and one.node_id in other.node.core.peers
-            if not connected:
-                missing = True
-                if not self.network.between(one, other) and one.is_ready and other.is_ready:
-                    self.network.connect(one, other)
-                    one.has_inputs = other.has_inputs = True
-        return missing

@@ -16,7 +16,9 @@ from pyln_fast.node.node import FRESHNESS_TIMER_MS, Node
 from pyln_fast.payment.invoice import Invoice
 from pyln_fast.payment.invoice_fields import RouteHint, RouteHintHop
 from pyln_fast.payment.outbound import Attempts
+from pyln_fast.testing.sim_adversary import Adversary
 from pyln_fast.types import (
+    BlockHeight,
     Blocks,
     ChannelId,
     FeeratePerKw,
@@ -57,6 +59,8 @@ class Workload:
         self._random = simulator.random
         self._paid = 0
         self.payments = 0
+        self.payable_to_honest: dict[PaymentHash, None] = {}
+        """Of every invoice of an honest node."""
 
     # --- payments
 
@@ -111,6 +115,8 @@ class Workload:
     ) -> None:
         def made(result: object) -> None:
             assert isinstance(result, Invoice), result
+            if payee.is_honest:
+                self.payable_to_honest[result.payment_hash] = None
             if payer.alive:
                 self._send(payer, self._crafted(result, channels, flaw))
 
@@ -214,23 +220,33 @@ class Workload:
         return f"{node.name} handles {_name(offered)}"
 
     def _claimable(self, node: SimNode, event: PaymentClaimable) -> None:
-        """Claimed, refused, or left for later (`decide`)."""
+        """Claimed, refused, or left for later (`decide`); an adversary may hold it for good."""
         choice = self._random.random()
+        if isinstance(node, Adversary) and self._random.random() < node.habits.holds:
+            return
         preimage, payment_hash = event.purpose.payment_preimage, event.payment_hash
         assert preimage is not None
-        if choice < 0.75:
+        if choice < 0.75 and self._is_in_time(event.claim_deadline):
             node.command(lambda it: it.payments.claim_funds(preimage))
         elif choice < 0.85:
             node.command(lambda it: it.payments.fail_htlc_backwards(payment_hash))
+
+    def _is_in_time(self, claim_deadline: BlockHeight | None) -> bool:
+        """A node that lags behind the chain would claim what it then has to fetch on chain."""
+        return claim_deadline is None or self._simulator.chain.height < claim_deadline
 
     def decide(self) -> str | None:
         """A recipient claims a payment that it held back, or whose claim a crash undid."""
         undecided: list[tuple[SimNode, PaymentPreimage]] = []
         for node in self._simulator.nodes.values():
+            if isinstance(node, Adversary) and node.habits.holds:
+                continue
             if node.is_ready and node.node.core.state.claimable:
                 offered = {each.event.payment_hash for each in node.events if isinstance(each.event, PaymentClaimable)}
                 for payment_hash, claimable in node.node.core.state.claimable.items():
-                    if payment_hash not in offered and claimable.purpose.payment_preimage is not None:
+                    if payment_hash in offered or not self._is_in_time(claimable.claim_deadline):
+                        continue
+                    if claimable.purpose.payment_preimage is not None:
                         undecided.append((node, claimable.purpose.payment_preimage))
         if not undecided:
             return None
