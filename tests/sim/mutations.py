@@ -1,0 +1,241 @@
+"""The node broken on purpose, in ways that crashes, lost links or a hostile peer turn into lost money.
+
+`python -m tests.sim.mutations` finds for each the first seed that catches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from pyln_fast.channel import dance, reestablish
+from pyln_fast.channel.actions import HtlcRemoved
+from pyln_fast.channel.commands import SignCommitment
+from pyln_fast.channel.commitments import Commitments
+from pyln_fast.channel.htlc import Failed, HtlcStage
+from pyln_fast.node import state as node_state
+from pyln_fast.node.core import Core
+from pyln_fast.node.journal import Journal
+from pyln_fast.node.node import Node
+from pyln_fast.node.state import NodeState
+from pyln_fast.payment.outbound import PaymentStatus
+from pyln_fast.persist.overlay import Overlay
+from pyln_fast.records import Put
+from pyln_fast.testing.simulator import Outcome, Simulator
+from pyln_fast.tx.keys import is_valid_private_key, public_key
+
+STEPS = 1000
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def released_before_its_batch(patch: pytest.MonkeyPatch) -> None:
+    """Messages leave while the batch that they speak of is still being written."""
+    honest = Journal.close_turn
+
+    def close_turn(self, writes, effects):  # type: ignore[no-untyped-def]
+        held = tuple(effects)
+        batch = honest(self, writes, ())
+        self._released.extend(held)
+        return batch
+
+    patch.setattr(Journal, "close_turn", close_turn)
+
+
+def preimage_forgotten_on_restart(patch: pytest.MonkeyPatch) -> None:
+    """What we owe upstream is not read back: the answer to a received HTLC is lost."""
+    honest = node_state.with_htlcs
+
+    def with_htlcs(state, htlcs):  # type: ignore[no-untyped-def]
+        table = {
+            key: replace(htlc, stage=HtlcStage.COMMITTED, removal=None)
+            if not htlc.offered and htlc.stage is HtlcStage.REMOVE_PROPOSED
+            else htlc
+            for key, htlc in htlcs.items()
+        }
+        return honest(state, table)
+
+    patch.setattr(node_state, "with_htlcs", with_htlcs)
+
+
+def revocation_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """A commitment is signed although the last one is not revoked yet."""
+    honest = dance.sign
+
+    def do_sign(self, channel_id):  # type: ignore[no-untyped-def]
+        if self.state.channels[channel_id].data.commitments.has_changes_to_sign:
+            self.execute(channel_id, SignCommitment())
+
+    def sign(data, ctx):  # type: ignore[no-untyped-def]
+        if data.commitments.awaiting_revocation:
+            data = replace(data, commitments=replace(data.commitments, awaiting_revocation=False))
+        return honest(data, ctx)
+
+    patch.setattr(Core, "do_sign", do_sign)
+    patch.setattr(dance, "sign", sign)
+
+
+def revocation_not_checked(patch: pytest.MonkeyPatch) -> None:
+    """Any secret is taken for the one that was owed: what it should punish could not be punished."""
+    honest = dance.on_revoke_and_ack
+
+    def on_revoke_and_ack(data, msg):  # type: ignore[no-untyped-def]
+        secret = msg.per_commitment_secret
+        if is_valid_private_key(secret):
+            point = public_key(secret)
+            data = replace(data, commitments=replace(data.commitments, counterparty_current_point=point))
+        return honest(data, msg)
+
+    patch.setattr(dance, "on_revoke_and_ack", on_revoke_and_ack)
+
+
+def record_dropped(patch: pytest.MonkeyPatch) -> None:
+    """The last HTLC of a batch is not written."""
+    honest = NodeState.take_writes
+
+    def take_writes(self):  # type: ignore[no-untyped-def]
+        writes = honest(self)
+        htlcs = [write for write in writes if write.table == "htlcs"]
+        return [write for write in writes if not htlcs or write is not htlcs[-1]]
+
+    patch.setattr(NodeState, "take_writes", take_writes)
+
+
+def records_swapped(patch: pytest.MonkeyPatch) -> None:
+    """Two HTLCs of a batch are written under each other's key."""
+    honest = NodeState.take_writes
+
+    def take_writes(self):  # type: ignore[no-untyped-def]
+        writes = honest(self)
+        places = [at for at, write in enumerate(writes) if isinstance(write, Put) and write.table == "htlcs"]
+        if len(places) >= 2:
+            one, other = places[:2]
+            a, b = writes[one], writes[other]
+            writes[one], writes[other] = Put(a.table, a.key, b.value), Put(b.table, b.key, a.value)
+        return writes
+
+    patch.setattr(NodeState, "take_writes", take_writes)
+
+
+def checkpoint_row_dropped(patch: pytest.MonkeyPatch) -> None:
+    """A slice of a checkpoint lacks its last row, although the tables are said to reach it."""
+    honest = Overlay.next_slice
+
+    def next_slice(self, last):  # type: ignore[no-untyped-def]
+        taken, reached = honest(self, last)
+        return taken[:-1], reached
+
+    patch.setattr(Overlay, "next_slice", next_slice)
+
+
+def overspending_accepted(patch: pytest.MonkeyPatch) -> None:
+    """A peer's HTLC is not held against its balance, or any other limit."""
+    patch.setattr(dance, "check_received", lambda params, proposed, htlc: None)
+
+
+def failed_before_it_was_gone(patch: pytest.MonkeyPatch) -> None:
+    """A failure goes upstream while the HTLC that went on can still be claimed."""
+    honest = dance._consequences
+
+    def consequences(moved):  # type: ignore[no-untyped-def]
+        early = tuple(
+            HtlcRemoved(htlc)
+            for htlc in moved
+            if htlc.offered and htlc.stage is HtlcStage.REMOVE_ACKED and isinstance(htlc.removal, Failed)
+        )
+        return honest(moved) + early
+
+    patch.setattr(dance, "_consequences", consequences)
+
+
+def fulfilled_without_collecting(patch: pytest.MonkeyPatch) -> None:
+    """The preimage from downstream waits until the HTLC is gone, and is not told upstream before."""
+    honest = dance.on_update_fulfill_htlc
+    patch.setattr(dance, "on_update_fulfill_htlc", lambda data, msg: (honest(data, msg)[0], ()))
+
+
+def events_forgotten_on_restart(patch: pytest.MonkeyPatch) -> None:
+    """What the user had not handled before a crash is not offered again."""
+    honest = NodeState.__init__
+
+    def init(self, tables):  # type: ignore[no-untyped-def]
+        honest(self, {name: rows for name, rows in tables.items() if name != "events"})
+
+    patch.setattr(NodeState, "__init__", init)
+
+
+def paid_again_on_restart(patch: pytest.MonkeyPatch) -> None:
+    """A payment that is under way is begun once more when the node starts."""
+    honest = Node.batch_durable
+
+    def batch_durable(self, sequence):  # type: ignore[no-untyped-def]
+        honest(self, sequence)
+        for payment in list(self.core.state.payments.values()):
+            if payment.status is PaymentStatus.PENDING and not getattr(self, "paid_again", False):
+                self.paid_again = True
+                self._unit(lambda: self.payments._attempt(payment))  # noqa: B023
+
+    patch.setattr(Node, "batch_durable", batch_durable)
+
+
+def resent_in_the_wrong_order(patch: pytest.MonkeyPatch) -> None:
+    """After a reconnection revoke_and_ack and commitment_signed come in the other order than at first."""
+    honest = reestablish._resume
+
+    def resume(inner, msg, owe_revocation, owe_commitment, ctx):  # type: ignore[no-untyped-def]
+        data = inner.data
+        last = not data.commitments.revocation_sent_last
+        data = replace(data, commitments=replace(data.commitments, revocation_sent_last=last))
+        return honest(replace(inner, data=data), msg, owe_revocation, owe_commitment, ctx)
+
+    patch.setattr(reestablish, "_resume", resume)
+
+
+def uncommitted_kept(patch: pytest.MonkeyPatch) -> None:
+    """Proposals that nobody signed outlive the connection."""
+    patch.setattr(Commitments, "without_uncommitted", lambda self: (self, ()))
+
+
+MUTATIONS: dict[Mutation, int] = {
+    released_before_its_batch: 1,
+    preimage_forgotten_on_restart: 9,
+    revocation_not_awaited: 1,
+    revocation_not_checked: 220,
+    record_dropped: 1,
+    records_swapped: 1,
+    checkpoint_row_dropped: 3,
+    overspending_accepted: 41,
+    failed_before_it_was_gone: 1,
+    fulfilled_without_collecting: 1,
+    events_forgotten_on_restart: 3,
+    paid_again_on_restart: 1,
+    resent_in_the_wrong_order: 4,
+    uncommitted_kept: 45,
+}
+"""Each with a seed that catches it: the first one."""
+
+
+def outcome_of(seed: int) -> Outcome:
+    return Simulator(seed).run(STEPS)
+
+
+def find(name: str) -> str:
+    mutation = next(each for each in MUTATIONS if each.__name__ == name)
+    with pytest.MonkeyPatch.context() as patch:
+        mutation(patch)
+        for seed in range(1, 501):
+            found = outcome_of(seed)
+            if found.invariant is not None:
+                return f"    {name}: {seed},  # {found.line} {found.detail[:120]}"
+    return f"    {name}: no seed of 500"
+
+
+if __name__ == "__main__":
+    import multiprocessing
+    import sys
+
+    names = sys.argv[1:] or [each.__name__ for each in MUTATIONS]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        for line in pool.imap(find, names):
+            print(line, flush=True)
