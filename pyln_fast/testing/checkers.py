@@ -19,11 +19,11 @@ from pyln_fast.records import Put, Write, encode
 from pyln_fast.testing import sim_limits
 from pyln_fast.testing.invariants import InvariantBroken
 from pyln_fast.tx.keys import commitment_index, public_key
-from pyln_fast.types import ChannelId, CommitmentNumber, PaymentHash, PaymentId
+from pyln_fast.types import ChannelId, CommitmentNumber, NodeId, PaymentHash, PaymentId
 
 if TYPE_CHECKING:
     from pyln_fast.testing.sim_node import SimNode
-    from pyln_fast.testing.simulator import Simulator
+    from pyln_fast.testing.sim_world import SimWorld
 
 
 class NodeView:
@@ -57,9 +57,11 @@ class NodeView:
 
 
 class Checkers:
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: SimWorld) -> None:
         self._simulator = simulator
         self.views: dict[str, NodeView] = {}
+        self.payable_to_honest: dict[PaymentHash, None] = {}
+        """Of every invoice of an honest node."""
         self._txids: dict[tuple[ChannelId, str, int], tuple[bytes, str]] = {}
         """(channel, whose commitment, number) → its txid, and who said so first."""
 
@@ -69,6 +71,9 @@ class Checkers:
             return
         self.views[node.name] = NodeView()
         node.disk.on_record = lambda write, record: self._record(node, write, record)
+
+    def _is_honest(self, node_id: NodeId) -> bool:
+        return self._simulator.nodes[self._simulator.name_of(node_id)].is_honest
 
     def started(self, node: SimNode) -> None:
         """Whatever was durable and unhandled is offered again."""
@@ -163,7 +168,7 @@ class Checkers:
         """3: both sides build the same commitment for each side and number. 6, as far as it is off chain: whatever the
         counterparty has revoked, we hold the secret that punishes it."""
         self._punishable(node, record)
-        if not self._simulator.is_honest(record.counterparty_node_id):
+        if not self._is_honest(record.counterparty_node_id):
             return
         other = self._simulator.name_of(record.counterparty_node_id)
         held, signed = record.holder_commitment, record.counterparty_commitment
@@ -224,7 +229,7 @@ class Checkers:
     def _closed(self, node: SimNode, event: ChannelClosed) -> None:
         reason = type(event.reason).__name__
         data = self.views[node.name].durable.get(event.channel_id)
-        between_honest = data is not None and self._simulator.is_honest(data.params.counterparty_node_id)
+        between_honest = data is not None and self._is_honest(data.params.counterparty_node_id)
         if between_honest and "Cooperative" not in reason and not self._is_orphan(node, event.channel_id):
             raise InvariantBroken("1 no force close", f"{node.name}: {event.reason}")
 
@@ -261,7 +266,7 @@ class Checkers:
         if "unknown channel" in text or "failed by the peer's error" in text:
             orphans = (
                 each
-                for other in self._simulator.honest_nodes()
+                for other in map(self._simulator.nodes.__getitem__, self.views)
                 for each in self.views[other.name].durable
                 if self._is_orphan(other, each)
             )
@@ -271,7 +276,7 @@ class Checkers:
 
     def _channel(self, node: SimNode, channel_id: ChannelId, state: object) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
-        honest = self._simulator.is_honest(data.params.counterparty_node_id)
+        honest = self._is_honest(data.params.counterparty_node_id)
         failed = isinstance(state, Closing) and state.error is not None
         if honest and failed and not self._is_orphan_state(node, channel_id):
             raise InvariantBroken("1 no force close", f"{node.name}: {state.error}")  # type: ignore[attr-defined]
@@ -329,7 +334,7 @@ class Checkers:
             htlc.payment_hash: None
             for name in self.views
             for state in self._simulator.nodes[name].node.core.state.channels.values()
-            if not self._simulator.is_honest(state.data.params.counterparty_node_id)
+            if not self._is_honest(state.data.params.counterparty_node_id)
             for htlc in state.data.commitments.htlcs.values()
         }
 
@@ -340,13 +345,13 @@ class Checkers:
         claimed = {hash_ for view in self.views.values() for hash_ in view.claimed}
         if all(node.is_honest for node in self._simulator.nodes.values()) and sent != claimed:
             raise InvariantBroken("paid is claimed", f"{len(sent)} payments were sent, {len(claimed)} claimed")
-        lost = [hash_ for hash_ in sorted(sent - claimed) if hash_ in self._simulator.workload.payable_to_honest]
+        lost = [hash_ for hash_ in sorted(sent - claimed) if hash_ in self.payable_to_honest]
         if lost:
             raise InvariantBroken("paid is claimed", f"{lost[0].hex()} was paid, and its payee has nothing")
 
     def _settled(self, node: SimNode, channel_id: ChannelId, state: object, held: dict[PaymentHash, None]) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
-        if not self._simulator.is_honest(data.params.counterparty_node_id):
+        if not self._is_honest(data.params.counterparty_node_id):
             return
         name = f"{node.name} {channel_id.hex()[:8]} {type(state).__name__}"
         connected = data.params.counterparty_node_id in node.node.core.peers

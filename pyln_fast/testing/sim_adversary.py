@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -71,44 +72,41 @@ class Habits:
 class LawlessNode(Node):
     """A node whose messages pass through the hands of its owner on their way out."""
 
-    owner: Adversary
+    def __init__(self, owner: Adversary, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.owner = owner
 
     def _send(self, effect: SendToPeer) -> None:
         self.owner.say(effect.conn, self.owner.tampered(effect.message))
 
 
 class Adversary(SimNode):
-    node_class = LawlessNode
     is_honest = False
 
     def __init__(
         self, simulator: Simulator, name: str, config: UserConfig, feerate: FeeratePerKw, drift_ppm: int = 0
     ) -> None:
         super().__init__(simulator, name, config, feerate, drift_ppm)
+        self.node_type = partial(LawlessNode, self)
+        self._world = simulator
         self.habits = Habits(simulator)
         self._backup = SimDisk()
         self._said: deque[AnyMessage] = deque(maxlen=REMEMBERED)
 
-    def make_node(self, in_key_order: bool = False) -> Node:
-        node = super().make_node(in_key_order)
-        assert isinstance(node, LawlessNode)
-        node.owner = self
-        return node
-
     def turn(self) -> None:
         """Its own lies may be too much for itself: then it dies and comes back."""
         try:
-            if self.habits.is_greedy and not self.simulator.calm:
+            if self.habits.is_greedy and not self._world.calm:
                 self._forget_limits()
             super().turn()
         except Exception:
-            self.simulator.faults.kill(self, 0, False)
+            self._world.faults.kill(self, 0, False)
 
     def start(self, in_key_order: bool = False) -> None:
         """Perhaps from an old copy of its disk: it has lost state, or pretends to."""
-        if self.simulator.random.random() < self.habits.loses:
+        if self._world.random.random() < self.habits.loses:
             self.disk = copy.deepcopy(self._backup)
-        elif self.simulator.random.random() < 0.5:
+        elif self._world.random.random() < 0.5:
             self._backup = copy.deepcopy(self.disk)
         super().start(in_key_order)
 
@@ -124,7 +122,7 @@ class Adversary(SimNode):
 
     def tampered(self, message: AnyMessage) -> list[AnyMessage]:
         """What it says instead of a message."""
-        habits, numbers = self.habits, self.simulator.random
+        habits, numbers = self.habits, self._world.random
         self._said.append(message)
         if isinstance(message, ChannelReestablish) and numbers.random() < habits.lies:
             return [tampering.altered(message, numbers)]
@@ -145,7 +143,7 @@ class Adversary(SimNode):
 
     def mischief(self) -> str | None:
         """Something that nobody asked for, on one of its connections."""
-        numbers = self.simulator.random
+        numbers = self._world.random
         channels = [
             state
             for state in self.node.core.state.channels.values()
@@ -166,10 +164,10 @@ class Adversary(SimNode):
         return f"{self.name} sends {len(messages)} that nobody asked for: {names}"
 
     def _forge(self, state: FundedState) -> list[AnyMessage]:
-        return [tampering.forged(state.data.channel_id, self.simulator.random)]
+        return [tampering.forged(state.data.channel_id, self._world.random)]
 
     def _flood(self, state: FundedState) -> list[AnyMessage]:
-        return tampering.flood(state.data.channel_id, self.simulator.random)
+        return tampering.flood(state.data.channel_id, self._world.random)
 
     def _sign_too_early(self, state: FundedState) -> list[AnyMessage]:
         """The next commitment, although the last one is not revoked."""
@@ -184,7 +182,7 @@ class Adversary(SimNode):
 
     def _overspend(self, state: FundedState) -> list[AnyMessage]:
         """An HTLC of more than it has, or of what it must keep, with signatures of the commitment that has it."""
-        data, numbers = state.data, self.simulator.random
+        data, numbers = state.data, self._world.random
         commitments = data.commitments
         amount = numbers.choice((1, 1000)) * numbers.choice((0, 1, 1 << 20)) + numbers.choice(
             (commitments.to_holder_msat, commitments.to_counterparty_msat, 1000 * data.params.channel_value_sat)
@@ -212,7 +210,7 @@ class Adversary(SimNode):
 
     def _settle_wrongly(self, state: FundedState) -> list[AnyMessage]:
         """An HTLC is fulfilled or failed that is not there, or not yet, or was already, or with a wrong preimage."""
-        numbers, data = self.simulator.random, state.data
+        numbers, data = self._world.random, state.data
         received = [htlc for htlc in data.commitments.htlcs.values() if not htlc.offered]
         htlc_id = numbers.choice(received).id if received else numbers.randrange(20)
         known = [h.removal.payment_preimage for h in received if isinstance(h.removal, Fulfilled)]

@@ -60,6 +60,10 @@ class SimNetwork:
         caller.node.new_outbound_connection(link.conns[0], called.node_id)
         return link
 
+    def link_of(self, conn: int) -> tuple[Link, int] | None:
+        """The link and its end that a node knows as `conn`, until both ends are gone."""
+        return self._ends.get(conn)
+
     def between(self, a: SimNode, b: SimNode) -> list[Link]:
         return [link for link in self.links.values() if link.nodes in ((a, b), (b, a))]
 

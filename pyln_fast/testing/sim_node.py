@@ -20,7 +20,7 @@ from pyln_fast.wallet.keys import Branch, WalletKeys
 
 if TYPE_CHECKING:
     from pyln_fast.testing.sim_network import Link
-    from pyln_fast.testing.simulator import Simulator
+    from pyln_fast.testing.sim_world import SimWorld
 
 OnAnswer = Callable[[object], None]
 
@@ -49,11 +49,10 @@ def _wallet_keys(name: str) -> WalletKeys:
 class SimNode:
     """One node and its machine. `node` is another object after each start."""
 
-    node_class: type[Node] = Node
     is_honest = True
 
     def __init__(
-        self, simulator: Simulator, name: str, config: UserConfig, feerate: FeeratePerKw, drift_ppm: int = 0
+        self, simulator: SimWorld, name: str, config: UserConfig, feerate: FeeratePerKw, drift_ppm: int = 0
     ) -> None:
         self.simulator = simulator
         self.name = name
@@ -68,6 +67,7 @@ class SimNode:
         self.has_inputs = False
         """It was given something since its last turn."""
         self.events: deque[OfferEvent] = deque()
+        self.node_type: Callable[..., Node] = Node
         self.node: Node
         self.node_id: NodeId
         self._on_answer: dict[int, OnAnswer] = {}
@@ -89,7 +89,7 @@ class SimNode:
         keys = KeysManager(seed, 1_700_000_000 + self.starts, self.simulator.seed % (1 << 32))
         loaded = self.disk.load(in_key_order)
         self.node_id = keys.get_node_id()
-        return self.node_class(
+        return self.node_type(
             Network.REGTEST,
             keys,
             _wallet_keys(self.name),

@@ -192,9 +192,6 @@ class Simulator:
             self._names = {node.node_id: name for name, node in self.nodes.items()}
         return self._names[node_id]
 
-    def is_honest(self, node_id: NodeId) -> bool:
-        return self.nodes[self.name_of(node_id)].is_honest
-
     # --- runs
 
     def run(self, steps: int) -> Outcome:

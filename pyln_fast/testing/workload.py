@@ -59,8 +59,6 @@ class Workload:
         self._random = simulator.random
         self._paid = 0
         self.payments = 0
-        self.payable_to_honest: dict[PaymentHash, None] = {}
-        """Of every invoice of an honest node."""
 
     # --- payments
 
@@ -116,7 +114,7 @@ class Workload:
         def made(result: object) -> None:
             assert isinstance(result, Invoice), result
             if payee.is_honest:
-                self.payable_to_honest[result.payment_hash] = None
+                self._simulator.checkers.payable_to_honest[result.payment_hash] = None
             if payer.alive:
                 self._send(payer, self._crafted(result, channels, flaw))
 
