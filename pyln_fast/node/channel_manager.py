@@ -50,9 +50,9 @@ from pyln_fast.node.core import Core
 from pyln_fast.node.details import ChannelDetails, details_of
 from pyln_fast.node.effects import DisconnectPeer
 from pyln_fast.types import ChannelId, FeeratePerKw, Msat, NodeId, Sat, Txid, channel_id_v1
-from pyln_fast.wire.channel_msgs import ChannelReestablish, FundingSigned, OpenChannel
+from pyln_fast.wire.channel_msgs import FundingSigned, OpenChannel
 from pyln_fast.wire.layout import Message
-from pyln_fast.wire.setup_msgs import Error, Warning, text_data
+from pyln_fast.wire.setup_msgs import Error, text_data
 
 ALL_CHANNELS = ChannelId(bytes(32))
 """BOLT 1, error: every channel with the sender."""
@@ -303,12 +303,8 @@ class ChannelManager:
                 self._core.receive(channel_id, msg)
 
     def _unknown_channel(self, node_id: NodeId, channel_id: ChannelId, msg: Message) -> None:
-        """BOLT 2: a peer that asks for a channel that we do not know must fail it; anything else gets a warning."""
-        text = f"unknown channel in {type(msg).__name__}".encode()
-        if isinstance(msg, ChannelReestablish):
-            self._core.send(node_id, Error(channel_id, text))
-        else:
-            self._core.send(node_id, Warning(channel_id, text))
+        """BOLT 1, error: for any message of a channel (types 32 to 255), so that the peer does not wait for us."""
+        self._core.send(node_id, Error(channel_id, f"unknown channel in {type(msg).__name__}".encode()))
 
     # --- time and blocks
 

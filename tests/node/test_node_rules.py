@@ -21,7 +21,7 @@ from pyln_fast.tx.transaction import serialize
 from pyln_fast.types import ChannelId, FeeratePerKw, Monotonic, Msat, Sat, Secret, TxOut, UnixTime
 from pyln_fast.wallet.coin_selection import InsufficientFunds
 from pyln_fast.wire.channel_msgs import ChannelReestablish, UpdateFee
-from pyln_fast.wire.setup_msgs import Error, Warning
+from pyln_fast.wire.setup_msgs import Error
 from tests.node.world import Host, World
 
 
@@ -98,7 +98,7 @@ def test_a_channel_that_is_never_funded_is_given_up_after_sixty_ticks(world: Wor
     assert alice.node.core.unfunded == {}
 
 
-def test_unknown_channels_get_error_or_warning_and_nothing_changes(world: World) -> None:
+def test_unknown_channels_get_an_error_and_nothing_changes(world: World) -> None:
     alice, bob = connected(world)
     world.open(alice, bob)
     before = dict(bob.store.load().tables)
@@ -112,7 +112,7 @@ def test_unknown_channels_get_error_or_warning_and_nothing_changes(world: World)
     world.settle()
     assert sent == [
         Error(unknown, b"unknown channel in ChannelReestablish"),
-        Warning(unknown, b"unknown channel in UpdateFee"),
+        Error(unknown, b"unknown channel in UpdateFee"),
     ]
     assert isinstance(bob.channel(), Normal)
     assert bob.store.load().tables == before
@@ -130,7 +130,7 @@ def test_another_peers_channel_is_out_of_reach(world: World) -> None:
     mallory.node.peer_manager.send_message(conn, Error(channel_id, b"die"))
     mallory.node.peer_manager.send_message(conn, UpdateFee(channel_id, FeeratePerKw(1000)))
     world.settle()
-    assert sent == [Warning(channel_id, b"unknown channel in UpdateFee")]
+    assert sent == [Error(channel_id, b"unknown channel in UpdateFee")]
     assert isinstance(bob.channel(), Normal)
     with pytest.raises(UnknownChannel):
         bob.call(lambda node: node.channel_manager.close_channel(channel_id, mallory.node.core.node_id))
