@@ -43,7 +43,7 @@ from pyln_fast.node.effects import (
 from pyln_fast.node.htlcs import HtlcRouter
 from pyln_fast.node.journal import Journal
 from pyln_fast.node.payments import Payments
-from pyln_fast.node.state import NODE_KEY, NodeRecord, NodeState, PeerAddress
+from pyln_fast.node.state import NODE_KEY, NodeRecord, NodeState, PeerAddress, check_monitors
 from pyln_fast.peer.handlers import (
     ConnectionFailed,
     MessageReceived,
@@ -86,7 +86,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Node:
-    """`tables` are what the store loaded, `sequence` its highest durable batch; a new node begins at `locator`."""
+    """`tables` are what the store loaded, `sequence` its highest durable batch; a new node begins at `locator`.
+
+    Raises DangerousState for tables that no node has written."""
 
     def __init__(
         self,
@@ -102,6 +104,7 @@ class Node:
         custom_types: frozenset[int] = frozenset(),
     ) -> None:
         state = NodeState(tables)
+        check_monitors(state.channels, state.monitors)
         if NODE_KEY not in state.node:
             state.node[NODE_KEY] = NodeRecord(now, 1, locator)
         self._state = state

@@ -15,6 +15,7 @@ from pyln_fast.chain.channel_monitor import MonitorState
 from pyln_fast.chain.scanner import BlockHits
 from pyln_fast.channel.htlc import Htlc, HtlcKey
 from pyln_fast.channel.state import Closing, FundedState, Offline, Syncing
+from pyln_fast.errors import LocalError
 from pyln_fast.events import AnyEvent
 from pyln_fast.node.undo import UndoDict
 from pyln_fast.payment.claimable import ClaimablePayment
@@ -243,3 +244,21 @@ def with_htlcs(state: FundedState, htlcs: dict[HtlcKey, Htlc]) -> FundedState:
         assert not isinstance(inner, Closing)
         return msgspec.structs.replace(state, inner=inner)
     return inner
+
+
+class DangerousState(LocalError):
+    """LDK's DecodeError::DangerousValue: a node that starts with this could lose what is in the channel."""
+
+    def __init__(self, channel_id: ChannelId, why: str) -> None:
+        super().__init__(f"channel {channel_id.hex()}: {why}; the database is not one that this node has written")
+        self.channel_id = channel_id
+
+
+def check_monitors(channels: Mapping[ChannelId, FundedState], monitors: Mapping[ChannelId, MonitorState]) -> None:
+    """A channel and its monitor are written in one batch, so they are of the same moment. Raises DangerousState."""
+    for channel_id, state in channels.items():
+        monitor, update_id = monitors.get(channel_id), state.data.monitor_update_id
+        if monitor is None:
+            raise DangerousState(channel_id, "its monitor is missing")
+        if monitor.update_id != update_id:
+            raise DangerousState(channel_id, f"its monitor is at update {monitor.update_id}, it is at {update_id}")
