@@ -242,8 +242,7 @@ class ScenarioNode(SimNode):
         if self.alive:
             self._die("before")
         if backup is not None:
-            self.disk.tables = {name: dict(rows) for name, rows in backup.tables.items()}
-            self.disk.sequence = backup.sequence
+            self.disk.put_back(backup.tables, backup.sequence)
         self.scenario.checkers.started(self)
         self.start()
         if not self.is_behind:

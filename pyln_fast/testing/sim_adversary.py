@@ -7,7 +7,6 @@ and forgets to write. Whatever it does may cost it and its own channels; nobody 
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +23,6 @@ from pyln_fast.node.effects import SendToPeer
 from pyln_fast.node.node import Node
 from pyln_fast.testing import tampering
 from pyln_fast.testing.sim_node import SimNode
-from pyln_fast.testing.sim_store import SimDisk
 from pyln_fast.types import BlockHeight, CommitmentNumber, Msat, PaymentHash, PaymentPreimage, Sat, Secret
 from pyln_fast.wire.channel_msgs import (
     ChannelReestablish,
@@ -90,7 +88,7 @@ class Adversary(SimNode):
         self.node_type = partial(LawlessNode, self)
         self._world = simulator
         self.habits = Habits(simulator)
-        self._backup = SimDisk()
+        self._backup: tuple[dict[str, dict[bytes, bytes]], int] = ({}, 0)
         self._said: deque[AnyMessage] = deque(maxlen=REMEMBERED)
 
     def turn(self) -> None:
@@ -105,9 +103,9 @@ class Adversary(SimNode):
     def start(self, in_key_order: bool = False) -> None:
         """Perhaps from an old copy of its disk: it has lost state, or pretends to."""
         if self._world.random.random() < self.habits.loses:
-            self.disk = copy.deepcopy(self._backup)
+            self.disk.put_back(*self._backup)
         elif self._world.random.random() < 0.5:
-            self._backup = copy.deepcopy(self.disk)
+            self._backup = {name: dict(rows) for name, rows in self.disk.tables.items()}, self.disk.sequence
         super().start(in_key_order)
 
     # --- what it says

@@ -9,7 +9,7 @@ replays the rest of the log: `tables` is what must come out of that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pyln_fast.node.state import (
     CHANNELS,
@@ -115,6 +115,14 @@ class SimDisk:
         if trim:
             self._log = {sequence: row for sequence, row in self._log.items() if sequence > reached}
         return reached
+
+    def put_back(self, tables: Mapping[str, Mapping[bytes, bytes]], sequence: int) -> None:
+        """Another content: an older copy, or a damaged one. All of it is in the tables."""
+        self.tables = {name: dict(rows) for name, rows in tables.items()}
+        self._checkpointed = {name: dict(rows) for name, rows in tables.items()}
+        self.sequence = self._checkpoint = sequence
+        self._log, self._overlay = {}, Overlay()
+        self.waiting.clear()
 
     def read(self, table: str, key: bytes) -> bytes | None:
         return self.tables.get(table, {}).get(key)

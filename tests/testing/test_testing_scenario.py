@@ -9,7 +9,7 @@ from pyln_fast.channel.errors import ChannelUnavailable
 from pyln_fast.config import ChannelHandshakeConfig, UserConfig
 from pyln_fast.events import PaymentClaimable, PaymentSent
 from pyln_fast.node.journal import Journal
-from pyln_fast.testing.checkers import InvariantBroken
+from pyln_fast.testing.invariants import InvariantBroken
 from pyln_fast.testing.scenario import Scenario
 from pyln_fast.testing.scenario_checkers import CLOSES, HONEST_PEERS, NO_FORCE_CLOSE
 from pyln_fast.types import Blocks

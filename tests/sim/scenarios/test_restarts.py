@@ -20,7 +20,7 @@ def test_a_channel_without_its_monitor_is_refused() -> None:
     sim = Scenario("alice - bob")
     alice = sim.node("alice")
     alice.crash()
-    alice.disk.tables[MONITORS.name].clear()
+    alice.disk.put_back({**alice.disk.tables, MONITORS.name: {}}, alice.disk.sequence)
     with pytest.raises(DangerousState, match=f"channel {sim.channels[0].channel_id.hex()}: its monitor is missing"):
         alice.restarts()
 
@@ -35,7 +35,7 @@ def test_a_channel_and_a_monitor_of_different_moments_are_refused(older: str) ->
     sim.node("alice").pays("bob", 1_000_000)
     sim.run()
     alice.crash()
-    alice.disk.tables[older] = dict(before.tables[older])
+    alice.disk.put_back({**alice.disk.tables, older: before.tables[older]}, alice.disk.sequence)
     with pytest.raises(DangerousState, match="its monitor is at update"):
         alice.restarts()
 
