@@ -205,7 +205,7 @@ MUTATIONS: dict[Mutation, int] = {
     record_dropped: 1,
     records_swapped: 1,
     checkpoint_row_dropped: 3,
-    overspending_accepted: 41,
+    overspending_accepted: 57,
     failed_before_it_was_gone: 1,
     fulfilled_without_collecting: 1,
     events_forgotten_on_restart: 3,
