@@ -52,7 +52,7 @@ def check(directory: Path) -> DatabaseReport:
 
     Raises DatabaseLocked while a node runs, and another StoreError if there is too little left to describe.
     """
-    path = directory / disk.DATABASE
+    path = directory / disk.StoreKind.SQLITE.file
     if not path.is_file():
         raise DatabaseDamaged(path, "there is no database")
     lock = disk.DirectoryLock(directory)

@@ -5,11 +5,32 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 
-from pyln_fast.persist.kv_store import DatabaseLocked, DatabaseUnwritable, DiskFull, StoreError
+from pyln_fast.errors import DecodeError
+from pyln_fast.persist.kv_store import (
+    DatabaseDamaged,
+    DatabaseLocked,
+    DatabaseUnwritable,
+    DiskFull,
+    StoreError,
+    WrongStore,
+)
 
-DATABASE = "node.db"
+
+class StoreKind(Enum):
+    SQLITE = "sqlite"
+    FILESYSTEM = "filesystem"
+
+    @property
+    def file(self) -> str:
+        """The file by which one knows the database."""
+        return {StoreKind.SQLITE: "node.db", StoreKind.FILESYSTEM: "manifest"}[self]
+
+
 TAIL = "tail"
 LOCK = "lock"
 RESERVE = "reserve"
@@ -30,6 +51,17 @@ def os_error(path: Path, error: OSError) -> StoreError:
     return DatabaseUnwritable(path, f"it cannot be written: {why}")
 
 
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Errors of the system and of decoding become StoreErrors."""
+    try:
+        yield
+    except DecodeError as error:
+        raise DatabaseDamaged(path, str(error)) from error
+    except OSError as error:
+        raise os_error(path, error) from error
+
+
 def prepare(directory: Path) -> None:
     """Make the directory if need be, for its owner only. Raises DatabaseUnwritable."""
     try:
@@ -48,6 +80,35 @@ def create_private(path: Path) -> None:
             path.chmod(0o600)
     except OSError as error:
         raise os_error(path, error) from None
+
+
+def kind_of(directory: Path) -> StoreKind | None:
+    """Which database is there; None if there is none."""
+    return next((kind for kind in StoreKind if (directory / kind.file).exists()), None)
+
+
+def refuse_other_kind(directory: Path, kind: StoreKind) -> None:
+    """Never a fresh database beside an old one. Raises WrongStore."""
+    for other in StoreKind:
+        if other is not kind and (directory / other.file).exists():
+            raise WrongStore(
+                directory,
+                f"it holds a database of the {other.value} store, not of the {kind.value} store",
+            )
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """The whole file or the one before, whatever happens; durable when it returns. Raises OSError."""
+    new = path.with_name(path.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(f"{new.name} was written in part")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    new.replace(path)
+    sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:
@@ -125,6 +186,10 @@ class DiskReserve:
         """Before a write: if it might not fit, give the reserve up."""
         if self.held and self.free_bytes() < WRITE_MARGIN_BYTES + 4 * write_bytes:
             self.release()
+
+    def has_room(self, write_bytes: int) -> bool:
+        """For what can wait: it must not make the disk low."""
+        return self.free_bytes() >= write_bytes + max(self._low, WRITE_MARGIN_BYTES)
 
     def release(self) -> None:
         self.held = False

@@ -45,6 +45,10 @@ class DiskFull(DatabaseUnwritable):
     """There is no space for a write."""
 
 
+class WrongStore(StoreError):
+    """The directory holds a database of another kind of store."""
+
+
 class LoadedState(msgspec.Struct, frozen=True):
     """The records of the tables that were asked for, and the highest durable sequence."""
 

@@ -77,8 +77,12 @@ class Overlay:
         return taken, last
 
     def drop(self, taken: Iterable[Change], after: int, reached: int) -> None:
-        """The tables have a slice now, and reach `reached`; they reached `after` before."""
-        for table, key, _ in taken:
-            del self._entries[table, key]
+        """The tables have these changes now, and reach `reached`; they reached `after` before.
+
+        A key that was written again since they were taken stays.
+        """
+        for table, key, value in taken:
+            if self._entries[table, key][1] is value:
+                del self._entries[table, key]
         for sequence in range(after + 1, reached + 1):
             self._bytes -= self._row_bytes.pop(sequence)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from pathlib import Path
 
 import msgspec
 
 from pyln_fast.errors import DecodeError
+from pyln_fast.persist.kv_store import DatabaseNewer
 from pyln_fast.records import RECORD_VERSION, Batch, decode, encode
 
 FORMAT_VERSION = 1
@@ -42,14 +44,18 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 def frame_batch(batch: Batch) -> tuple[bytes, bytes]:
     """The payload of a log row and its checksum."""
     payload = encode(batch)
-    return payload, _checksum(b"log", batch.sequence.to_bytes(8, "big", signed=True), payload)
+    return payload, log_checksum(batch.sequence, payload)
+
+
+def log_checksum(sequence: int, payload: bytes) -> bytes:
+    """Of a log row."""
+    return _checksum(b"log", sequence.to_bytes(8, "big", signed=True), payload)
 
 
 def unframe_batch(sequence: int, payload: object, checksum: object) -> Batch:
     """Raises DecodeError."""
     what = f"log row {sequence}"
-    number = sequence.to_bytes(8, "big", signed=True)
-    if not isinstance(payload, bytes) or checksum != _checksum(b"log", number, payload):
+    if not isinstance(payload, bytes) or checksum != log_checksum(sequence, payload):
         raise DecodeError(what, "its checksum does not match")
     batch = decode(Batch, payload)
     if batch.sequence != sequence:
@@ -75,6 +81,12 @@ def unframe_header(payload: object, checksum: object) -> Header:
         return msgspec.msgpack.decode(payload, type=Header)
     except msgspec.DecodeError as error:
         raise DecodeError("the header", str(error)) from None
+
+
+def refuse_newer(path: Path, what: str, plural: str, version: int, known: int) -> None:
+    """Raises DatabaseNewer."""
+    if version > known:
+        raise DatabaseNewer(path, f"{what} {version}; this program reads {plural} up to {known}")
 
 
 def _addend(checksum: bytes) -> int:

@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pyln_fast.errors import DecodeError
 from pyln_fast.persist import directory as disk
 from pyln_fast.persist.kv_store import (
     DatabaseDamaged,
     DatabaseLocked,
-    DatabaseNewer,
     DatabaseUnwritable,
     DiskFull,
     StoreError,
 )
-from pyln_fast.persist.records import FORMAT_VERSION, Header, frame_header, row_checksum, unframe_header
+from pyln_fast.persist.records import FORMAT_VERSION, Header, frame_header, refuse_newer, row_checksum, unframe_header
 from pyln_fast.records import RECORD_VERSION
 
 APPLICATION_ID = 0x6C6E6631
@@ -97,17 +95,12 @@ def read_header(path: Path, db: sqlite3.Connection) -> Header:
     version = single(db, "PRAGMA user_version")
     if not isinstance(version, int) or version < 1:
         raise DatabaseDamaged(path, f"its format {version} is unknown")
-    if version > FORMAT_VERSION:
-        raise DatabaseNewer(path, f"it has format {version}; this program reads formats up to {FORMAT_VERSION}")
+    refuse_newer(path, "it has format", "formats", version, FORMAT_VERSION)
     rows = db.execute("SELECT payload, checksum FROM header").fetchall()
     if len(rows) != 1:
         raise DatabaseDamaged(path, f"it has {len(rows)} headers, not one")
     header = unframe_header(*rows[0])
-    if header.record_version > RECORD_VERSION:
-        raise DatabaseNewer(
-            path,
-            f"its records have version {header.record_version}; this program reads versions up to {RECORD_VERSION}",
-        )
+    refuse_newer(path, "its records have version", "versions", header.record_version, RECORD_VERSION)
     return header
 
 
@@ -126,14 +119,11 @@ def single(db: sqlite3.Connection, query: str) -> object:
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Errors of SQLite, of the system and of decoding become StoreErrors."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise sqlite_error(path, error) from error
-    except DecodeError as error:
-        raise DatabaseDamaged(path, str(error)) from error
-    except OSError as error:
-        raise disk.os_error(path, error) from error
+    with disk.translated(path):
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise sqlite_error(path, error) from error
 
 
 def sqlite_error(path: Path, error: sqlite3.Error) -> StoreError:

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.kv_store import DatabaseUnwritable, StoreError
-from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.records import Batch
 
 IDLE_SECONDS = 0.05
@@ -26,7 +26,7 @@ OnScan = Callable[[list[tuple[bytes, bytes]], StoreError | None], None]
 class StoreWriter:
     """Owns the store from now on. Callbacks come on the writer's thread: post them to the loop, and never raise."""
 
-    def __init__(self, store: SqliteStore, on_failure: Callable[[StoreError], None]) -> None:
+    def __init__(self, store: JournalStore, on_failure: Callable[[StoreError], None]) -> None:
         """`on_failure` hears of a failed checkpoint: as after a failed batch, nothing is written any more."""
         self._store = store
         self._on_failure = on_failure

@@ -12,6 +12,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
+from pyln_fast.persist import directory as disk
 from pyln_fast.persist.kv_store import DatabaseDamaged
 
 _MAGIC = b"lnftail1"
@@ -32,14 +33,7 @@ class TailFile:
     @classmethod
     def create(cls, path: Path, store_id: bytes) -> None:
         """For a log without batches."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        tail = cls(descriptor, store_id, 0)
-        try:
-            os.posix_fallocate(descriptor, 0, 2 * _SLOT_BYTES)
-            tail.write(0)
-            tail.sync()
-        finally:
-            tail.close()
+        disk.replace_file(path, _slot(store_id, 0).ljust(2 * _SLOT_BYTES, b"\0"))
 
     @classmethod
     def open(cls, path: Path, store_id: bytes) -> TailFile:
@@ -53,9 +47,8 @@ class TailFile:
         return cls(descriptor, store_id, sequence)
 
     def write(self, sequence: int) -> None:
-        content = _MAGIC + self._store_id + sequence.to_bytes(8, "big")
         offset = sequence % 2 * _SLOT_BYTES
-        written = os.pwrite(self._descriptor, content + _checksum(content), offset)
+        written = os.pwrite(self._descriptor, _slot(self._store_id, sequence), offset)
         if written != _CONTENT_BYTES + _CHECKSUM_BYTES:
             raise OSError("the tail file was written in part")
         self.sequence = sequence
@@ -80,6 +73,11 @@ def read_tail(path: Path, data: bytes, store_id: bytes) -> int:
     if not found:
         raise DatabaseDamaged(path, "it is damaged, so nobody can tell whether the database is complete")
     return max(found)
+
+
+def _slot(store_id: bytes, sequence: int) -> bytes:
+    content = _MAGIC + store_id + sequence.to_bytes(8, "big")
+    return content + _checksum(content)
 
 
 def _checksum(content: bytes) -> bytes:

@@ -56,7 +56,7 @@ def write(directory: Path, host: Host) -> None:
     while store.checkpoint():
         pass
     store.close()
-    with closing(sqlite3.connect(directory / disk.DATABASE)) as database:
+    with closing(sqlite3.connect(directory / disk.StoreKind.SQLITE.file)) as database:
         database.execute("VACUUM")
     store = SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
     for batch in host.store.batches[-LOG_TAIL:]:

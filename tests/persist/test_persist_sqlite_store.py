@@ -3,14 +3,9 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
-import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pyln_fast.persist.kv_store import (
     DatabaseDamaged,
@@ -18,84 +13,21 @@ from pyln_fast.persist.kv_store import (
     DatabaseNewer,
     DatabaseUnwritable,
     LoadedState,
-    Store,
     StoreError,
 )
 from pyln_fast.persist.memory_store import MemoryStore
 from pyln_fast.persist.sqlite_store import SqliteStore
-from pyln_fast.records import Batch, Delete, Put, Write
-
-TABLES = ("channels", "payments", "revoked")
+from pyln_fast.records import Batch, Delete, Put
+from tests.persist.batches import batch, fill, one_line
 
 
 def open_store(directory: Path) -> SqliteStore:
     return SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
 
 
-def batch(sequence: int, *writes: Write) -> Batch:
-    return Batch(sequence, writes or (Put("channels", b"c%d" % (sequence % 7), b"%d" % sequence * 50),))
-
-
 def filled(directory: Path, batches: int, checkpoint_until: int = 0) -> dict[bytes, bytes]:
     """A database of so many batches, cleanly closed; what its table `channels` holds."""
-    store = open_store(directory)
-    for sequence in range(1, batches + 1):
-        store.append(batch(sequence))
-        if sequence == checkpoint_until:
-            while store.checkpoint():
-                pass
-    expected = store.load().tables["channels"]
-    store.close()
-    return expected
-
-
-def one_line(error: BaseException, directory: Path) -> None:
-    assert isinstance(error, StoreError)
-    assert "\n" not in str(error)
-    assert str(directory) in str(error)
-
-
-def test_what_was_appended_is_there_after_a_restart(tmp_path: Path) -> None:
-    store: Store = open_store(tmp_path / "db")
-    assert store.load(TABLES) == LoadedState({name: {} for name in TABLES}, 0)
-    store.append(Batch(1, (Put("channels", b"a", b"1"), Put("payments", b"a", b"2"))))
-    store.append(Batch(2, (Delete("channels", b"a"), Put("channels", b"b", b"3"), Delete("payments", b"none"))))
-    for _ in range(2):
-        assert store.load(TABLES) == LoadedState({"channels": {b"b": b"3"}, "payments": {b"a": b"2"}, "revoked": {}}, 2)
-        store.close()
-        store = open_store(tmp_path / "db")
-    store.append(Batch(3, (Put("channels", b"b", b"4"),)))
-    assert store.read("channels", b"b") == b"4"
-    store.close()
-
-
-def test_only_the_next_sequence_is_appended(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    for wrong in (0, 2):
-        with pytest.raises(AssertionError):
-            store.append(batch(wrong))
-    store.append(batch(1))
-    store.close()
-
-
-def test_history_is_read_from_the_tail_and_from_the_tables_but_not_loaded(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    store.append(Batch(1, tuple(Put("revoked", b"chan%03d" % n, b"%d" % n) for n in range(100))))
-    while store.checkpoint():
-        pass
-    assert store.tail_rows == 0
-    store.append(Batch(2, (Put("revoked", b"chan005", b"new"), Delete("revoked", b"chan006"))))
-    assert store.load(["channels"]) == LoadedState({"channels": {}}, 2)
-    assert store.read("revoked", b"chan005") == b"new"
-    assert store.read("revoked", b"chan006") is None
-    assert store.read("revoked", b"chan099") == b"99"
-    assert store.read("revoked", b"chan100") is None
-    assert store.scan("revoked", b"chan00") == [
-        (b"chan%03d" % n, b"new" if n == 5 else b"%d" % n) for n in range(10) if n != 6
-    ]
-    assert store.scan("revoked", b"\xff\xff") == []
-    assert len(store.scan("revoked")) == 99
-    store.close()
+    return fill(open_store(directory), batches, checkpoint_until)
 
 
 def test_a_hot_key_is_written_once_a_checkpoint_and_the_log_shrinks(tmp_path: Path) -> None:
@@ -145,63 +77,6 @@ def test_every_commit_is_synced(tmp_path: Path) -> None:
     assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert store._db.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
     store.close()
-
-
-WRITES = st.lists(
-    st.builds(Put, st.sampled_from(TABLES), st.binary(max_size=2), st.binary(max_size=20))
-    | st.builds(Delete, st.sampled_from(TABLES), st.binary(max_size=2)),
-    max_size=100,
-    unique_by=lambda write: (write.table, write.key),
-).map(tuple)
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(WRITES | st.sampled_from(["checkpoint", "restart"]), max_size=20))
-def test_it_always_equals_a_dict(tmp_path: Path, steps: list[tuple[Write, ...] | str]) -> None:
-    shutil.rmtree(tmp_path / "db", ignore_errors=True)
-    store, model = open_store(tmp_path / "db"), MemoryStore()
-    for step in steps:
-        if step == "checkpoint":
-            store.checkpoint()
-        elif step == "restart":
-            store.close()
-            store = open_store(tmp_path / "db")
-        else:
-            assert not isinstance(step, str)
-            new = Batch(model.sequence + 1, step)
-            store.append(new)
-            model.append(new)
-        assert store.load(TABLES) == model.load(TABLES)
-        assert [store.scan(name, b"\x00") for name in TABLES] == [model.scan(name, b"\x00") for name in TABLES]
-        assert store.read("channels", b"\x00") == model.read("channels", b"\x00")
-    store.close()
-
-
-def test_files_are_the_owners_alone(tmp_path: Path) -> None:
-    directory = tmp_path / "db"
-    directory.mkdir(mode=0o755)
-    store = open_store(directory)
-    store.append(batch(1))
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
-    assert modes == dict.fromkeys(("node.db", "node.db-wal", "tail", "lock", "reserve"), 0o600)
-    store.close()
-
-
-def test_two_processes_cannot_have_it_open(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    with pytest.raises(DatabaseLocked) as caught:
-        open_store(tmp_path)
-    one_line(caught.value, tmp_path)
-    script = (
-        "import sys, pathlib\nfrom pyln_fast.persist.kv_store import DatabaseLocked\n"
-        "from pyln_fast.persist.sqlite_store import SqliteStore\n"
-        "try: SqliteStore(pathlib.Path(sys.argv[1]))\nexcept DatabaseLocked as error: print(error)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert run.stdout.startswith(f"{tmp_path}: another process has it open (process ")
-    store.close()
-    open_store(tmp_path).close()
 
 
 def test_a_reader_of_the_sqlite_file_is_named_as_a_lock(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_after_a_failure_every_batch_fails_and_nothing_is_checkpointed(
     writer = StoreWriter(store, no_failure)
     writer.submit(batch(1), told)
     told.wait(1)
-    monkeypatch.setattr("pyln_fast.persist.sqlite_store.frame_batch", fail)
+    monkeypatch.setattr("pyln_fast.persist.journal_store.frame_batch", fail)
     writer.submit(batch(2), told)
     writer.submit(batch(3), told)
     assert told.wait(3) == [(1, None), (2, full), (3, full)]

@@ -1,0 +1,225 @@
+"""What every store on a disk shares: overlay, tail file, reserve, lock, and that a failed write is the last.
+
+Where log rows and tables lie is a store's own: `SqliteStore`, `FilesystemStore`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from pyln_fast.persist import directory as disk
+from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseUnwritable, LoadedState, StoreError
+from pyln_fast.persist.overlay import Overlay
+from pyln_fast.persist.records import frame_batch
+from pyln_fast.persist.tail_file import TailFile
+from pyln_fast.records import Batch
+
+TAIL_SYNC_BATCHES = 64
+"""Batches after which the tail file is synced although the writer was never idle."""
+
+
+class JournalStore(ABC):
+    """`Store` in a directory. Not for two threads at a time; any one thread may use it."""
+
+    kind: disk.StoreKind
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        reserve_bytes: int = disk.RESERVE_BYTES,
+        low_space_bytes: int = disk.LOW_SPACE_BYTES,
+    ) -> None:
+        """Open or make the database. Raises StoreError: no program runs on a database that is not whole."""
+        self._directory = directory
+        self._path = directory / self.kind.file
+        self._failure: StoreError | None = None
+        self._overlay = Overlay()
+        self._sequence = 0
+        self._tail: TailFile
+        self._closed = False
+        disk.prepare(directory)
+        self._lock = disk.DirectoryLock(directory)
+        try:
+            disk.refuse_other_kind(directory, self.kind)
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+        self._reserve = disk.DiskReserve(directory, reserve_bytes, low_space_bytes)
+
+    # --- what a Store is ---
+
+    @property
+    def sequence(self) -> int:
+        return self._sequence
+
+    @property
+    def low_space(self) -> bool:
+        return self._reserve.low_space
+
+    def load(self, tables: Iterable[str] | None = None) -> LoadedState:
+        """Reads what is asked for and nothing else, so history costs nothing; each table must add up."""
+        names = sorted(self.table_names()) if tables is None else tables
+        with self._translated():
+            loaded = {name: self._load_table(name) for name in names}
+        for name, key, value in self._overlay.changes():
+            if name in loaded:
+                _set(loaded[name], key, value)
+        return LoadedState(loaded, self._sequence)
+
+    def append(self, batch: Batch) -> None:
+        assert self._failure or batch.sequence == self._sequence + 1, f"batch {batch.sequence} after {self._sequence}"
+        payload, checksum = frame_batch(batch)
+        with self._writing():
+            self._reserve.keep_up(len(payload))
+            self._append_row(batch.sequence, payload, checksum)
+            self._tail.write(batch.sequence)
+            if batch.sequence % TAIL_SYNC_BATCHES == 0:
+                self._tail.sync()
+        self._sequence = batch.sequence
+        self._overlay.add(batch.sequence, batch.writes, len(payload))
+
+    def checkpoint(self) -> bool:
+        with self._writing():
+            return self._checkpoint()
+
+    def read(self, table: str, key: bytes) -> bytes | None:
+        waiting = self._overlay.find(table, key)
+        if waiting is not None:
+            return waiting[0]
+        with self._translated():
+            return self._read_stored(table, key)
+
+    def scan(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        with self._translated():
+            found = self._scan_stored(table, prefix)
+        for name, key, value in self._overlay.changes():
+            if name == table and key.startswith(prefix):
+                _set(found, key, value)
+        return sorted(found.items())
+
+    def close(self) -> None:
+        """Idempotent. The tail of the log stays what it is: the next start replays it."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._failure is None:
+                self._tail.sync()
+        finally:
+            self._tail.close()
+            self._close_files()
+            self._lock.close()
+
+    # --- what its writer asks ---
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def checkpoint_due(self) -> bool:
+        return self._overlay.due
+
+    @property
+    def checkpoint_urgent(self) -> bool:
+        return self._overlay.urgent
+
+    @property
+    def tail_rows(self) -> int:
+        """Log rows that the next start would replay."""
+        return self._overlay.rows
+
+    def table_names(self) -> set[str]:
+        """Tables that have, or had, a record."""
+        return self._stored_tables() | self._overlay.tables()
+
+    def idle(self) -> None:
+        """Nothing is waiting to be written: the moment for what can wait. Raises StoreError."""
+        with self._writing():
+            self._tail.sync()
+            self._reserve.take_again()
+
+    # --- what a kind of store says ---
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Check everything, change nothing before; then bring `_sequence`, `_overlay` and `_tail` up."""
+
+    @abstractmethod
+    def _append_row(self, sequence: int, payload: bytes, checksum: bytes) -> None:
+        """Durable when it returns."""
+
+    @abstractmethod
+    def _checkpoint(self) -> bool: ...
+
+    @abstractmethod
+    def _stored_tables(self) -> set[str]: ...
+
+    @abstractmethod
+    def _load_table(self, name: str) -> dict[bytes, bytes]:
+        """All that the tables have under that name, proven to be all."""
+
+    @abstractmethod
+    def _read_stored(self, table: str, key: bytes) -> bytes | None: ...
+
+    @abstractmethod
+    def _scan_stored(self, table: str, prefix: bytes) -> dict[bytes, bytes]: ...
+
+    @abstractmethod
+    def _close_files(self) -> None: ...
+
+    @abstractmethod
+    def _roll_back(self) -> None:
+        """After a failed write. Raises nothing."""
+
+    def _translated(self) -> AbstractContextManager[None]:
+        """Whatever a disk raises inside becomes a StoreError."""
+        return disk.translated(self._path)
+
+    # --- what they share ---
+
+    def _open_tail(self, store_id: bytes) -> TailFile:
+        """The log must reach what the tail file says. It may reach further: by what no one was told is durable."""
+        path = self._directory / disk.TAIL
+        if not path.exists():
+            if self._sequence != 0:
+                raise DatabaseDamaged(path, f"it is missing, although the log reaches batch {self._sequence}")
+            TailFile.create(path, store_id)
+        tail = TailFile.open(path, store_id)
+        if tail.sequence > self._sequence:
+            tail.close()
+            raise DatabaseDamaged(
+                self._path, f"its log ends at batch {self._sequence}, but {tail.sequence} was durable: a part is lost"
+            )
+        return tail
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whatever goes wrong inside, nothing is written ever after: what the file then holds is not known."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with self._translated():
+                yield
+        except BaseException as error:
+            self._failure = error if isinstance(error, StoreError) else DatabaseUnwritable(self._path, repr(error))
+            self._roll_back()  # the first failure is the one to report
+            raise
+
+
+def _set(records: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:
+    if value is None:
+        records.pop(key, None)
+    else:
+        records[key] = value
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """The first key after all that begin with `prefix`; None if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
