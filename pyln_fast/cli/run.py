@@ -21,7 +21,7 @@ from pyln_fast.runtime.builder import DefaultEventHandler
 from pyln_fast.runtime.chain_poller import POLL_SECONDS
 from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.runtime.peer_connector import parse_host_port
-from pyln_fast.runtime.settings import InvalidSettings, NodeSettings, override, read_config
+from pyln_fast.runtime.settings import InvalidSettings, NodeSettings, override, read_config, store_kind
 from pyln_fast.types import Network
 
 CONFIG_FILE = "config.toml"
@@ -38,6 +38,7 @@ def run(
     bitcoind_user: Annotated[str | None, typer.Option()] = None,
     bitcoind_password: Annotated[str | None, typer.Option(envvar="PYLN_BITCOIND_PASSWORD")] = None,
     listen: Annotated[list[str] | None, typer.Option(help="host:port; again for more.")] = None,
+    store: Annotated[str, typer.Option(help="sqlite or filesystem; a database keeps its kind.")] = "sqlite",
     poll_seconds: Annotated[float, typer.Option(help="Between two looks at bitcoind's best block.")] = POLL_SECONDS,
     config: Annotated[Path | None, typer.Option(help="Instead of config.toml in the data directory.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.name=value, over the file.")] = None,
@@ -62,6 +63,7 @@ def run(
             bitcoind_password=bitcoind_password,
             listen=tuple(parse_host_port(each) for each in (listen or ["127.0.0.1:9735"])),
             config=_config(data_dir, config, set_ or []),
+            store=store_kind(store),
             poll_seconds=poll_seconds,
         )
         uvloop.run(serve(settings, as_json))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pyln_fast.config import UserConfig
 from pyln_fast.events import Bolt11InvoicePayment, Event, OpenChannelRequest, PaymentClaimable
+from pyln_fast.persist.directory import StoreKind
 from pyln_fast.runtime.chain_poller import POLL_SECONDS
 from pyln_fast.runtime.event_handler import EventHandler
 from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.runtime.peer_connector import parse_host_port
-from pyln_fast.runtime.settings import DEFAULT_LISTEN, CustomMessages, InvalidSettings, NodeSettings
+from pyln_fast.runtime.settings import DEFAULT_LISTEN, CustomMessages, InvalidSettings, NodeSettings, store_kind
 from pyln_fast.types import Network, NodeId
 
 
@@ -57,6 +58,7 @@ class NodeBuilder:
 
     def __init__(self) -> None:
         self._network = Network.REGTEST
+        self._store = StoreKind.SQLITE
         self._data_dir: Path | None = None
         self._url: str | None = None
         self._cookie: Path | None = None
@@ -75,6 +77,11 @@ class NodeBuilder:
     def set_storage_dir_path(self, path: str | Path) -> NodeBuilder:
         """Made if it is not there, for its owner only. It holds the seed, the database and the control socket."""
         self._data_dir = Path(path)
+        return self
+
+    def set_store(self, store: str) -> NodeBuilder:
+        """`sqlite` or `filesystem`: for good, for a directory never changes its kind. Raises InvalidSettings."""
+        self._store = store_kind(store)
         return self
 
     def set_chain_source_bitcoind_rpc(
@@ -127,6 +134,7 @@ class NodeBuilder:
             listen=self._listen,
             config=self._config,
             custom_messages=self._custom_messages,
+            store=self._store,
             poll_seconds=self._poll_seconds,
         )
         return LightningNode(settings, self._make_handler)

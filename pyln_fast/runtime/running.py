@@ -14,9 +14,10 @@ from pyln_fast.errors import LocalError
 from pyln_fast.events import Event
 from pyln_fast.node.node import Node
 from pyln_fast.node.state import LOADED_TABLES
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.kv_store import LoadedState, StoreError
-from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.persist.store_writer import StoreWriter
+from pyln_fast.persist.stores import open_store
 from pyln_fast.runtime.background_processor import BackgroundProcessor
 from pyln_fast.runtime.bitcoind import BitcoindClient
 from pyln_fast.runtime.bitcoind_rpc import BitcoindRpc
@@ -123,7 +124,7 @@ async def bring_up(
 ) -> Running:
     """Opens and loads everything; nothing runs yet. Raises a LightningError of one line; then nothing is left open."""
     check_may_run(settings)
-    store = await asyncio.to_thread(open_store, settings.data_dir)
+    store = await asyncio.to_thread(open_store, settings.data_dir, settings.store)
     client = BitcoindClient(
         BitcoindRpc(
             settings.bitcoind_url,
@@ -146,19 +147,14 @@ async def bring_up(
     return running
 
 
-def open_store(data_dir: Path) -> SqliteStore:
-    """Locks the directory. Raises StoreError."""
-    return SqliteStore(data_dir)
-
-
-def _load(store: SqliteStore, data_dir: Path) -> tuple[LoadedState, Secret]:
+def _load(store: JournalStore, data_dir: Path) -> tuple[LoadedState, Secret]:
     loaded = store.load(TABLES)
     return loaded, load_or_create_seed(data_dir, may_create=loaded.sequence == 0)
 
 
 def _assemble(
     settings: NodeSettings,
-    store: SqliteStore,
+    store: JournalStore,
     client: BitcoindClient,
     loaded: LoadedState,
     seed: Secret,

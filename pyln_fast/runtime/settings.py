@@ -11,6 +11,7 @@ import msgspec
 
 from pyln_fast.config import InvalidConfig, UserConfig
 from pyln_fast.errors import LocalError
+from pyln_fast.persist.directory import StoreKind
 from pyln_fast.runtime.chain_poller import POLL_SECONDS
 from pyln_fast.types import Network, NodeId
 
@@ -41,11 +42,22 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen: tuple[tuple[str, int], ...] = (DEFAULT_LISTEN,)
     config: UserConfig = UserConfig()
     custom_messages: CustomMessages | None = None
+    store: StoreKind = StoreKind.SQLITE
+    """What a data directory without a database gets. One that has a database of the other kind is refused."""
     poll_seconds: float = POLL_SECONDS
     """Between two looks at bitcoind's best block."""
 
     def __repr__(self) -> str:
         return f"<NodeSettings of {self.data_dir}>"
+
+
+def store_kind(name: str) -> StoreKind:
+    """Raises InvalidSettings."""
+    try:
+        return StoreKind(name)
+    except ValueError:
+        names = " or ".join(kind.value for kind in StoreKind)
+        raise InvalidSettings(f"{name}: there is no such store; it is {names}") from None
 
 
 def read_config(path: Path) -> UserConfig:

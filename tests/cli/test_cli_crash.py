@@ -46,12 +46,13 @@ def open_channel(chain: Chain, alice: Daemon, bob: Daemon) -> None:
     alice.call("open", node_id=bob.address, amount_sat=FUNDING_SAT, wait=True)
 
 
+@pytest.mark.parametrize("store", ["sqlite", "filesystem"])
 @pytest.mark.parametrize("victim", ["payer", "payee"])
-def test_killed_in_the_middle(chain: Chain, tmp_path: Path, victim: str) -> None:
+def test_killed_in_the_middle(chain: Chain, tmp_path: Path, victim: str, store: str) -> None:
     ports = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     with (
-        Daemon(chain, tmp_path / "alice", listen=ports[0]) as alice,
-        Daemon(chain, tmp_path / "bob", listen=ports[1]) as bob,
+        Daemon(chain, tmp_path / "alice", "--store", store, listen=ports[0]) as alice,
+        Daemon(chain, tmp_path / "bob", "--store", store, listen=ports[1]) as bob,
     ):
         open_channel(chain, alice, bob)
         invoices = [bob.call("invoice", amount_msat=AMOUNT_MSAT)["invoice"] for _ in range(PAYMENTS)]

@@ -13,6 +13,7 @@ import pytest
 
 from pyln_fast.errors import LightningError
 from pyln_fast.runtime.builder import NodeBuilder
+from pyln_fast.runtime.settings import InvalidSettings
 from pyln_fast.types import Network
 from tests.runtime.network import World, play
 
@@ -130,6 +131,27 @@ def test_a_database_that_is_damaged_newer_or_without_its_seed(tmp_path: Path) ->
     play(tmp_path, scene)
 
 
+@pytest.mark.parametrize(("one", "other"), [("sqlite", "filesystem"), ("filesystem", "sqlite")])
+def test_a_database_of_the_other_kind(tmp_path: Path, one: str, other: str) -> None:
+    async def scene(world: World) -> None:
+        node = await world.start("alice", lambda builder: builder.set_store(one))
+        node_id = node.node_id
+        await node.stop()
+        before = {path.name: path.read_bytes() for path in (tmp_path / "alice").iterdir()}
+        line = await refusal(world, "alice", lambda builder: builder.set_store(other))
+        assert line == f"{tmp_path}/alice: it holds a database of the {one} store, not of the {other} store"
+        assert {path.name: path.read_bytes() for path in (tmp_path / "alice").iterdir()} == before
+        again = await world.start("alice", lambda builder: builder.set_store(one))
+        assert again.node_id == node_id
+
+    play(tmp_path, scene)
+
+
+def test_a_store_that_there_is_not() -> None:
+    with pytest.raises(InvalidSettings, match=r"^floppy: there is no such store; it is sqlite or filesystem$"):
+        NodeBuilder().set_store("floppy")
+
+
 def test_without_assertions(tmp_path: Path) -> None:
     command = [sys.executable, "-O", "-c", "from pyln_fast.cli.main import main; main()"]
     options = ["run", "--data-dir", str(tmp_path / "node"), "--bitcoind-url", "http://127.0.0.1:1"]
@@ -145,6 +167,7 @@ def test_without_assertions(tmp_path: Path) -> None:
         (["--network", "mainnet"], "mainnet is refused: this version cannot claim its money on chain"),
         (["--network", "moon"], "--network moon: it is one of mainnet, testnet, main, test"),
         (["--listen", "nowhere"], "nowhere: there is no host and port"),
+        (["--store", "floppy"], "floppy: there is no such store; it is sqlite or filesystem"),
         (["--set", "x=1"], "x=1: there is no such setting"),
         (["--config", "/nowhere"], "/nowhere: No such file or directory"),
         ([], "bitcoind at http://127.0.0.1:1 cannot be reached: "),
