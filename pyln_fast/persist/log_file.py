@@ -140,9 +140,9 @@ def read_log(path: Path, first: int, store_id: bytes, unsynced_rows: int) -> Log
         sequence += 1
     rest = data[end:].rstrip(b"\0")
     for later in range(sequence + 1, sequence + 1 + unsynced_rows) if rest else ():
-        place = data.find(later.to_bytes(8, "big"), end)
-        if place >= 0 and _row_at(data, place, later, store_id) is not None:
-            raise DatabaseDamaged(path, f"log row {sequence} is damaged, although row {later} follows")
+        for match in re.finditer(re.escape(later.to_bytes(8, "big")), data[end:]):
+            if _row_at(data, end + match.start(), later, store_id) is not None:
+                raise DatabaseDamaged(path, f"log row {sequence} is damaged, although row {later} follows")
     return LogContents(path, first, rows, end, bool(rest))
 
 

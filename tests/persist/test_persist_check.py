@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pyln_fast.persist.check import TableReport, check, describe
+from pyln_fast.persist.check import check
 from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseLocked
+from pyln_fast.persist.report import TableReport, describe
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.records import Batch, Put
 
