@@ -6,7 +6,7 @@ A record's size never grows with history: an HTLC is a record of its own, beside
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -94,21 +94,24 @@ PEER_ADDRESSES: Table[PeerAddress] = Table("peer_addresses", PeerAddress)
 MISSED_BLOCKS: Table[MissedBlocks] = Table("missed_blocks", MissedBlocks)
 NODE: Table[NodeRecord] = Table("node", NodeRecord)
 
-LOADED_TABLES = tuple(
-    table.name
-    for table in (
-        CHANNELS,
-        HTLCS,
-        MONITORS,
-        PAYMENTS,
-        CLAIMABLE,
-        EVENTS,
-        FORWARDING_INFOS,
-        PEER_ADDRESSES,
-        MISSED_BLOCKS,
-        NODE,
-    )
+TABLES: tuple[Table[Any], ...] = (
+    CHANNELS,
+    HTLCS,
+    MONITORS,
+    COMMITMENTS,
+    PAYMENTS,
+    FINISHED_PAYMENTS,
+    CLAIMABLE,
+    EVENTS,
+    FORWARDING_INFOS,
+    FORWARDED,
+    PEER_ADDRESSES,
+    MISSED_BLOCKS,
+    NODE,
 )
+"""All but the wallet's."""
+
+LOADED_TABLES = tuple(table.name for table in TABLES if not table.history)
 """What a start reads of the store, beside the wallet's tables: the rest is history."""
 
 NODE_KEY = b"node"

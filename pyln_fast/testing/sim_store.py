@@ -10,49 +10,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from pyln_fast.node.state import (
-    CHANNELS,
-    CLAIMABLE,
-    COMMITMENTS,
-    EVENTS,
-    FINISHED_PAYMENTS,
-    FORWARDED,
-    FORWARDING_INFOS,
-    HTLCS,
-    MISSED_BLOCKS,
-    MONITORS,
-    NODE,
-    PAYMENTS,
-    PEER_ADDRESSES,
-)
+from pyln_fast.node import state
 from pyln_fast.persist.kv_store import LoadedState
 from pyln_fast.persist.overlay import Overlay
 from pyln_fast.persist.records import frame_batch, unframe_batch
 from pyln_fast.records import Batch, Delete, Put, Table, Write
-from pyln_fast.wallet.utxos import KEY_INDEXES, TRANSACTIONS, UTXOS
+from pyln_fast.wallet import utxos
 
-TABLES: dict[str, Table[object]] = {
-    table.name: table  # type: ignore[misc]
-    for table in (
-        CHANNELS,
-        HTLCS,
-        MONITORS,
-        COMMITMENTS,
-        PAYMENTS,
-        FINISHED_PAYMENTS,
-        CLAIMABLE,
-        EVENTS,
-        FORWARDING_INFOS,
-        FORWARDED,
-        PEER_ADDRESSES,
-        MISSED_BLOCKS,
-        NODE,
-        UTXOS,
-        TRANSACTIONS,
-        KEY_INDEXES,
-    )
-}
+TABLES: dict[str, Table[Any]] = {table.name: table for table in (*state.TABLES, *utxos.TABLES)}
 """Every table that a node writes."""
 
 OnRecord = Callable[[Write, object | None], None]
