@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pyln_fast.cli.client import client
+from pyln_fast.cli.db import db
 from pyln_fast.cli.demo import demo
 from pyln_fast.cli.regtest import regtest
 from pyln_fast.cli.run import run
@@ -20,6 +21,7 @@ def root() -> None:
 
 app.command()(run)
 app.add_typer(client, name="cli")
+app.add_typer(db, name="db")
 app.command()(regtest)
 app.command()(demo)
 app.command()(simulate)
