@@ -60,6 +60,17 @@ def keep_wal(path: Path) -> None:
         os.link(_wal(path), _kept_wal(path))
 
 
+def sync_wal(path: Path) -> None:
+    """Before `connect`: what a killed process wrote and did not sync is read, so it must be durable before anybody
+    builds on it. Raises OSError."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(_wal(path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def forget_wal(path: Path) -> None:
     with suppress(OSError):
         _kept_wal(path).unlink(missing_ok=True)

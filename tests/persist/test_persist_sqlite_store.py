@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -321,3 +322,15 @@ def test_a_failed_checkpoint_is_the_last_write_and_leaves_the_tables(
     again = open_store(tmp_path)
     assert again.load() == expected
     again.close()
+
+
+def test_rows_are_made_durable_before_a_start_builds_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process may have written a row and not synced it: it is read, and power may fail later."""
+    copy, files, _ = running_copy(tmp_path)
+    for name, data in files.items():
+        (copy / name).write_bytes(data)
+    synced: list[str] = []
+    true = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or true(fd))
+    open_store(copy).close()
+    assert synced[0] == str(copy / "node.db-wal")
