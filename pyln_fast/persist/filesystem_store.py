@@ -115,7 +115,8 @@ class FilesystemStore(JournalStore):
     # --- working ---
 
     def _append_row(self, sequence: int, payload: bytes, checksum: bytes) -> None:
-        self._log.append(sequence, payload, checksum)
+        with disk.translated(self._log.path):
+            self._log.append(sequence, payload, checksum)
 
     def _roll_back(self) -> None:
         self._log.give_up()
@@ -159,16 +160,17 @@ class FilesystemStore(JournalStore):
         writer = RunWriter(self._directory, self._last_run)
         size = 0
         try:
-            for key, value in rows:
-                if value is not None or keep_deletes:
-                    writer.add(key, value)
-                size += len(key) + len(value or b"") + ROW_BYTES
-                if size >= SLICE_BYTES:
-                    self._reserve.keep_up(size)
-                    writer.sync()
-                    size = 0
-                    yield
-            info = writer.finish()
+            with disk.translated(writer.path):
+                for key, value in rows:
+                    if value is not None or keep_deletes:
+                        writer.add(key, value)
+                    size += len(key) + len(value or b"") + ROW_BYTES
+                    if size >= SLICE_BYTES:
+                        self._reserve.keep_up(size)
+                        writer.sync()
+                        size = 0
+                        yield
+                info = writer.finish()
         except BaseException:
             writer.abandon()
             raise

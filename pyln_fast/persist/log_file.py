@@ -51,6 +51,7 @@ class LogFile:
     """The newest file, to append to. Raises OSError."""
 
     def __init__(self, path: Path, first: int, store_id: bytes, end: int) -> None:
+        self.path = path
         self.first = first
         self._store_id = store_id
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

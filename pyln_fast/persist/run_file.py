@@ -51,9 +51,9 @@ class RunWriter:
     """Rows come in order. Raises OSError; what was written of it then is rubbish that no manifest names."""
 
     def __init__(self, directory: Path, number: int) -> None:
-        self._path = directory / run_name(number)
+        self.path = directory / run_name(number)
         self._number = number
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._levels: list[list[Row] | list[BlockRef]] = [[]]
         self._sizes = [0]
         self._firsts: list[bytes] = [b""]
@@ -89,7 +89,7 @@ class RunWriter:
         with suppress(OSError):
             os.close(self._descriptor)
         with suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()
 
     def _push(self, level: int, first: bytes, entry: Row | BlockRef, size: int) -> None:
         if level == len(self._levels):
@@ -110,7 +110,7 @@ class RunWriter:
         data = msgspec.msgpack.encode(self._levels[level])
         ref = BlockRef(self._firsts[level], self._offset, len(data), _checksum(data))
         if os.pwrite(self._descriptor, data, self._offset) != len(data):
-            raise DatabaseUnwritable(self._path, "it was written in part")
+            raise DatabaseUnwritable(self.path, "it was written in part")
         self._offset += len(data)
         self._levels[level], self._sizes[level] = [], 0
         self._push(level + 1, ref.first, ref, len(ref.first) + _REF_BYTES)

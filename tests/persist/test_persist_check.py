@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from pyln_fast.persist.check import check
+from pyln_fast.persist.directory import StoreKind
+from pyln_fast.persist.filesystem_store import FilesystemStore
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseLocked
 from pyln_fast.persist.report import TableReport, describe
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.records import Batch, Put
+from tests.persist.conftest import OpenStore
 
 
-def made(directory: Path) -> SqliteStore:
-    """20 batches, of which the tables have 10."""
-    store = SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
+def made(store: JournalStore) -> JournalStore:
+    """20 batches, of which the tables have 11."""
     for sequence in range(1, 21):
         store.append(Batch(sequence, (Put("channels", b"c%d" % (sequence % 7), b"secret" * 5),)))
         if sequence == 10:
@@ -34,24 +37,25 @@ def damage(directory: Path, statement: str) -> None:
     db.close()
 
 
-def test_a_whole_database_is_described_without_what_it_holds(tmp_path: Path) -> None:
-    made(tmp_path).close()
+def test_a_whole_database_is_described_without_what_it_holds(
+    tmp_path: Path, kind: StoreKind, open_store: OpenStore
+) -> None:
+    made(open_store(tmp_path)).close()
     report = check(tmp_path)
     assert report.whole
     assert (report.sequence, report.checkpoint, report.durable_sequence, report.tail_rows) == (20, 11, 20, 9)
     assert report.tables == (TableReport("channels", 7, 7 * 32), TableReport("revoked", 1, 7))
     text = describe(report)
-    assert text.splitlines()[0] == f"{tmp_path / 'node.db'}: whole"
+    assert text.splitlines()[0] == f"{tmp_path / kind.file}: whole"
     assert "secret" not in text
     assert check(tmp_path) == report
-    SqliteStore(tmp_path, reserve_bytes=0).close()
+    assert open_store(tmp_path).sequence == 20
 
 
-def test_a_database_in_use_is_not_checked(tmp_path: Path) -> None:
-    store = made(tmp_path)
+def test_a_database_in_use_is_not_checked(tmp_path: Path, open_store: OpenStore) -> None:
+    made(open_store(tmp_path))
     with pytest.raises(DatabaseLocked):
         check(tmp_path)
-    store.close()
 
 
 def test_no_database_is_not_made_into_one(tmp_path: Path) -> None:
@@ -80,15 +84,15 @@ def test_no_database_is_not_made_into_one(tmp_path: Path) -> None:
     ],
 )
 def test_damage_is_found_in_history_too(tmp_path: Path, statement: str, problems: tuple[str, ...]) -> None:
-    made(tmp_path).close()
+    made(SqliteStore(tmp_path, reserve_bytes=0, low_space_bytes=0)).close()
     damage(tmp_path, statement)
     report = check(tmp_path)
     assert report.problems == problems
     assert describe(report).count("problem: ") == len(problems)
 
 
-def test_a_missing_tail_file_is_a_problem(tmp_path: Path) -> None:
-    made(tmp_path).close()
+def test_a_missing_tail_file_is_a_problem(tmp_path: Path, open_store: OpenStore) -> None:
+    made(open_store(tmp_path)).close()
     (tmp_path / "tail").unlink()
     report = check(tmp_path)
     assert report.durable_sequence == -1
@@ -96,7 +100,7 @@ def test_a_missing_tail_file_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_pages_that_sqlite_cannot_follow_are_a_problem_or_an_error(tmp_path: Path) -> None:
-    made(tmp_path).close()
+    made(SqliteStore(tmp_path, reserve_bytes=0, low_space_bytes=0)).close()
     whole = (tmp_path / "node.db").read_bytes()
     for page in range(1, len(whole) // 4096):
         data = bytearray(whole)
@@ -104,3 +108,47 @@ def test_pages_that_sqlite_cannot_follow_are_a_problem_or_an_error(tmp_path: Pat
         (tmp_path / "node.db").write_bytes(data)
         with contextlib.suppress(DatabaseDamaged):
             assert not check(tmp_path).whole
+
+
+PART = "the log ends at batch {}, but 20 was durable: a part is lost"
+LOG, RUN = f"log-{12:020}", "run-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "problems", "reached"),
+    [
+        (
+            LOG,
+            0,
+            (f"{LOG}: its head is not that of this log: it is damaged, or of another database", PART.format(11)),
+            11,
+        ),
+        (LOG, 60, (f"{LOG}: log row 12 is damaged, although row 13 follows", PART.format(11)), 11),
+        (LOG, -1, (PART.format(19),), 19),
+        (RUN, 0, (f"{RUN}: its block at byte 0 does not match its checksum",), 20),
+        (RUN, -1, (f"{RUN}: its block at byte 0 does not match its checksum",), 20),
+    ],
+)
+def test_damage_of_files_is_found_in_history_too(
+    tmp_path: Path, name: str, at: int, problems: tuple[str, ...], reached: int
+) -> None:
+    made(FilesystemStore(tmp_path, reserve_bytes=0, low_space_bytes=0)).close()
+    path = tmp_path / name
+    data = bytearray(path.read_bytes().rstrip(b"\0"))
+    data[at] ^= 1
+    path.write_bytes(data)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    report = check(tmp_path)
+    assert tuple(problem.removeprefix(f"{tmp_path}/") for problem in report.problems) == problems
+    assert report.sequence == reached
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_that_is_missing_is_a_problem_and_a_manifest_leaves_nothing_to_describe(tmp_path: Path) -> None:
+    made(FilesystemStore(tmp_path, reserve_bytes=0, low_space_bytes=0)).close()
+    (tmp_path / RUN).unlink()
+    report = check(tmp_path)
+    assert (report.problems, report.tables) == ((f"{tmp_path / RUN}: it is missing",), ())
+    (tmp_path / "manifest").unlink()
+    with pytest.raises(DatabaseDamaged, match="its database is missing, although its tail file is there"):
+        check(tmp_path)

@@ -1,4 +1,5 @@
-"""Crashes at every point of a write, and disks that end: nothing acknowledged is lost, nothing half done is seen."""
+"""Crashes at every point of a write of SQLite's, and of processes with either store: nothing acknowledged is lost,
+nothing half done is seen."""
 
 from __future__ import annotations
 
@@ -8,15 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from pyln_fast.persist.kv_store import DatabaseUnwritable, DiskFull, LoadedState, StoreError
+from pyln_fast.persist.directory import StoreKind
+from pyln_fast.persist.kv_store import LoadedState
 from pyln_fast.persist.memory_store import MemoryStore
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.records import Batch, Delete, Put, Write
+from tests.persist.conftest import OpenStore
 
 FILES = ("node.db", "node.db-wal", "tail")
 
@@ -140,17 +140,18 @@ def test_a_torn_tail_file_is_the_one_before(tmp_path: Path) -> None:
 CHILD = """
 import os, sys
 from pathlib import Path
+from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.store_writer import StoreWriter
-from tests.persist.test_persist_crash import small, turn
+from pyln_fast.persist.stores import open_store
+from tests.persist.test_persist_crash import turn
 
-store = small(Path(sys.argv[1]))
+store = open_store(Path(sys.argv[1]), StoreKind(sys.argv[2]), reserve_bytes=0, low_space_bytes=0)
 first = store.sequence + 1
-done = []
 def on_done(sequence, error):
     assert error is None
     os.write(1, sequence.to_bytes(4, "big"))
 writer = StoreWriter(store, lambda error: os._exit(3))
-writer._store._overlay.__class__.due = property(lambda overlay: overlay.rows >= 20)  # checkpoints all the time
+store._overlay.__class__.due = property(lambda overlay: overlay.rows >= 20)  # checkpoints all the time
 for sequence in range(first, first + 100000):
     writer.submit(turn(sequence), on_done)
     while writer._jobs.qsize() > 2:
@@ -158,98 +159,24 @@ for sequence in range(first, first + 100000):
 """
 
 
-def test_a_killed_process_loses_nothing_that_it_was_told_is_durable(tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_that_it_was_told_is_durable(
+    tmp_path: Path, kind: StoreKind, open_store: OpenStore
+) -> None:
     chance = random.Random(3)
     reached = 0
     for _ in range(6):
-        with subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "db")], stdout=subprocess.PIPE) as child:
+        command = [sys.executable, "-c", CHILD, str(tmp_path / "db"), kind.value]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             told = child.stdout.read(4)
             time.sleep(chance.random() * 0.3)
             child.send_signal(signal.SIGKILL)
             told += child.stdout.read()
         last = int.from_bytes(told[len(told) // 4 * 4 - 4 : len(told) // 4 * 4], "big")
-        store = small(tmp_path / "db")
+        store = open_store(tmp_path / "db")
         found = store.load(["channels"])
         store.close()
         assert last <= found.sequence <= last + 1
         assert found == model(found.sequence)
         assert found.sequence > reached
         reached = found.sequence
-
-
-def _mount(*arguments: str) -> None:
-    if subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this needs the right to mount")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MB."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    _mount("-t", "tmpfs", "-o", "size=6m", "none", str(where))
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", str(where)], check=True)
-
-
-def until_full(store: SqliteStore) -> StoreError:
-    chance = random.Random(5)
-    for sequence in range(store.sequence + 1, store.sequence + 1000):
-        try:
-            store.append(Batch(sequence, (Put("payments", sequence.to_bytes(4, "big"), chance.randbytes(30_000)),)))
-        except StoreError as error:
-            return error
-    raise AssertionError("the disk never filled up")
-
-
-def test_a_full_disk_stops_the_writer_and_loses_nothing(small_disk: Path) -> None:
-    store = small(small_disk / "db")
-    error = until_full(store)
-    assert isinstance(error, DiskFull)
-    assert str(error) == f"{small_disk / 'db' / 'node.db'}: the disk is full (SQLITE_FULL)"
-    written = store.sequence
-    assert written > 50
-    with pytest.raises(DiskFull):
-        store.append(turn(written + 1))
-    store.close()
-    (small_disk / "db" / "reserve").unlink(missing_ok=True)
-    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
-    again = small(small_disk / "db")
-    assert again.sequence == written
-    assert len(again.load().tables["payments"]) == written
-    again.append(turn(written + 1))
-    again.close()
-
-
-def test_the_reserve_is_given_up_before_a_write_fails(small_disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=24m", str(small_disk)], check=True)
-    store = SqliteStore(small_disk / "db", reserve_bytes=8 << 20, low_space_bytes=6 << 20)
-    assert not store.low_space
-    (small_disk / "somebody").write_bytes(bytes(13 << 20))
-    assert store.low_space
-    for sequence in range(1, 101):
-        store.append(Batch(sequence, (Put("payments", sequence.to_bytes(4, "big"), bytes(20_000)),)))
-    assert store.low_space
-    assert not (small_disk / "db" / "reserve").exists()
-    store.idle()
-    assert store.low_space, "the reserve is not taken while that would leave the disk low"
-    (small_disk / "somebody").unlink()
-    store.idle()
-    assert not store.low_space
-    assert (small_disk / "db" / "reserve").stat().st_size == 8 << 20
-    store.close()
-
-
-def test_a_file_system_that_became_read_only_stops_the_start(small_disk: Path) -> None:
-    store = small(small_disk / "db")
-    store.append(turn(1))
-    store.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(DatabaseUnwritable) as caught:
-        small(small_disk / "db")
-    assert "Read-only file system" in str(caught.value)
-    with pytest.raises(DatabaseUnwritable):
-        small(small_disk / "other")

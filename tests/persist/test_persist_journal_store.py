@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyln_fast.persist.directory import StoreKind
-from pyln_fast.persist.kv_store import DatabaseLocked, LoadedState, Store, WrongStore
+from pyln_fast.persist.kv_store import LoadedState, Store, WrongStore
 from pyln_fast.persist.memory_store import MemoryStore
 from pyln_fast.persist.stores import STORES
 from pyln_fast.records import Batch, Delete, Put, Write
-from tests.persist.batches import TABLES, batch, one_line
+from tests.persist.batches import TABLES, batch
 from tests.persist.conftest import OpenStore
 
 FILES = {
@@ -122,24 +120,6 @@ def test_files_are_the_owners_alone(tmp_path: Path, kind: StoreKind, open_store:
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
     assert modes == dict.fromkeys(FILES[kind], 0o600)
-
-
-def test_two_processes_cannot_have_it_open(tmp_path: Path, kind: StoreKind, open_store: OpenStore) -> None:
-    store = open_store(tmp_path)
-    with pytest.raises(DatabaseLocked) as caught:
-        open_store(tmp_path)
-    one_line(caught.value, tmp_path)
-    script = (
-        "import sys, pathlib\nfrom pyln_fast.persist.directory import StoreKind\n"
-        "from pyln_fast.persist.kv_store import DatabaseLocked\nfrom pyln_fast.persist.stores import open_store\n"
-        "try: open_store(pathlib.Path(sys.argv[1]), StoreKind(sys.argv[2]))\n"
-        "except DatabaseLocked as error: print(error)\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path), kind.value]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert run.stdout.startswith(f"{tmp_path}: another process has it open (process ")
-    store.close()
-    open_store(tmp_path)
 
 
 def test_a_database_of_the_other_kind_is_refused(tmp_path: Path, kind: StoreKind, open_store: OpenStore) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import sqlite3
 from pathlib import Path
 
@@ -152,41 +151,6 @@ def test_a_whole_row_that_is_repeated_under_another_number_is_refused(tmp_path: 
         open_store(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["node.db", "tail"])
-def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
-    filled(tmp_path, 3)
-    (tmp_path / name).unlink()
-    with pytest.raises(DatabaseDamaged, match="it is missing, although"):
-        open_store(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["node.db", "tail"])
-def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
-    filled(tmp_path, 3)
-    (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DatabaseDamaged):
-        open_store(tmp_path)
-
-
-def test_files_of_two_databases_are_refused(tmp_path: Path) -> None:
-    filled(tmp_path / "one", 3)
-    filled(tmp_path / "two", 3)
-    shutil.copy(tmp_path / "one" / "tail", tmp_path / "two" / "tail")
-    with pytest.raises(DatabaseDamaged, match="files of two databases were mixed"):
-        open_store(tmp_path / "two")
-
-
-def test_an_older_copy_of_the_database_file_alone_is_refused(tmp_path: Path) -> None:
-    filled(tmp_path, 3)
-    shutil.copy(tmp_path / "node.db", tmp_path / "backup")
-    store = open_store(tmp_path)
-    store.append(batch(4))
-    store.close()
-    shutil.copy(tmp_path / "backup", tmp_path / "node.db")
-    with pytest.raises(DatabaseDamaged, match="its log ends at batch 3, but 4 was durable: a part is lost"):
-        open_store(tmp_path)
-
-
 def running_copy(tmp_path: Path) -> tuple[Path, dict[str, bytes], dict[bytes, bytes]]:
     """The files of a database as a kill leaves them: a write-ahead log with checkpoints and 30 batches in it."""
     live = tmp_path / "live"
@@ -219,38 +183,6 @@ def outcome(copy: Path, files: dict[str, bytes]) -> LoadedState | StoreError:
         return error
     finally:
         store.close()
-
-
-def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(tmp_path: Path) -> None:
-    copy, files, expected = running_copy(tmp_path)
-    whole = LoadedState({"channels": expected}, 30)
-    assert outcome(copy, files) == whole
-    chance = random.Random(7)
-    refused = 0
-    for name, flips in (("node.db-wal", 100), ("tail", 30), ("node.db", 30)):
-        for _ in range(flips):
-            data = bytearray(files[name])
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-            result = outcome(copy, {**files, name: bytes(data)})
-            assert isinstance(result, StoreError) or result == whole
-            refused += isinstance(result, StoreError)
-    assert refused > 30
-
-
-def test_a_truncated_file_is_refused_or_changes_nothing(tmp_path: Path) -> None:
-    copy, files, expected = running_copy(tmp_path)
-    whole = LoadedState({"channels": expected}, 30)
-    for name in files:
-        for part in range(20):
-            data = files[name][: len(files[name]) * part // 20]
-            result = outcome(copy, {**files, name: data})
-            assert isinstance(result, StoreError) or result == whole, (name, part)
-    for cut in (1, 24, 4096 + 24):
-        result = outcome(copy, {**files, "node.db-wal": files["node.db-wal"][:-cut]})
-        assert isinstance(result, DatabaseDamaged)
-        assert "its log ends at batch 29, but 30 was durable: a part is lost" in str(result)
-    without_wal = {name: data for name, data in files.items() if name != "node.db-wal"}
-    assert isinstance(outcome(copy, without_wal), StoreError)
 
 
 def test_a_damaged_log_of_sqlite_is_kept_for_repair(tmp_path: Path) -> None:
@@ -334,3 +266,14 @@ def test_rows_are_made_durable_before_a_start_builds_on_them(tmp_path: Path, mon
     monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")) or true(fd))
     open_store(copy).close()
     assert synced[0] == str(copy / "node.db-wal")
+
+
+def test_what_sqlite_drops_of_its_log_is_missed(tmp_path: Path) -> None:
+    """SQLite ends a damaged log before the damage without a word; the tail file says what was there."""
+    copy, files, _ = running_copy(tmp_path)
+    for cut in (1, 24, 4096 + 24):
+        result = outcome(copy, {**files, "node.db-wal": files["node.db-wal"][:-cut]})
+        assert isinstance(result, DatabaseDamaged)
+        assert "its log ends at batch 29, but 30 was durable: a part is lost" in str(result)
+    without_wal = {name: data for name, data in files.items() if name != "node.db-wal"}
+    assert isinstance(outcome(copy, without_wal), StoreError)

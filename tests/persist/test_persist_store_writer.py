@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.kv_store import DiskFull, StoreError
 from pyln_fast.persist.memory_store import MemoryStore, MemoryWriter
 from pyln_fast.persist.overlay import Overlay
-from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.persist.store_writer import StoreWriter
 from pyln_fast.records import Batch, Put
-
-
-def open_store(directory: Path) -> SqliteStore:
-    return SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
+from tests.persist.conftest import OpenStore
 
 
 def batch(sequence: int) -> Batch:
@@ -43,7 +40,7 @@ def no_failure(error: StoreError) -> None:
     raise AssertionError(error)
 
 
-def test_batches_become_durable_in_order_on_another_thread(tmp_path: Path) -> None:
+def test_batches_become_durable_in_order_on_another_thread(tmp_path: Path, open_store: OpenStore) -> None:
     writer, told = StoreWriter(open_store(tmp_path), no_failure), Told()
     threads: set[int] = set()
 
@@ -62,7 +59,7 @@ def test_batches_become_durable_in_order_on_another_thread(tmp_path: Path) -> No
     store.close()
 
 
-def test_reads_see_every_batch_submitted_before(tmp_path: Path) -> None:
+def test_reads_see_every_batch_submitted_before(tmp_path: Path, open_store: OpenStore) -> None:
     writer, told = StoreWriter(open_store(tmp_path), no_failure), Told()
     writer.submit(batch(1), lambda sequence, error: None)
     writer.read("channels", b"1", told)
@@ -72,7 +69,9 @@ def test_reads_see_every_batch_submitted_before(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_it_checkpoints_when_it_has_nothing_else_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_checkpoints_when_it_has_nothing_else_to_do(
+    tmp_path: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Overlay, "due", property(lambda overlay: overlay.rows >= 30))
     store, told = open_store(tmp_path), Told()
     writer = StoreWriter(store, no_failure)
@@ -88,7 +87,9 @@ def test_it_checkpoints_when_it_has_nothing_else_to_do(tmp_path: Path, monkeypat
     again.close()
 
 
-def test_a_tail_that_is_far_too_long_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_that_is_far_too_long_goes_first(
+    tmp_path: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Overlay, "due", property(lambda overlay: False))
     monkeypatch.setattr(Overlay, "urgent", property(lambda overlay: overlay.rows >= 10))
     store, told = open_store(tmp_path), Told()
@@ -101,7 +102,7 @@ def test_a_tail_that_is_far_too_long_goes_first(tmp_path: Path, monkeypatch: pyt
 
 
 def test_after_a_failure_every_batch_fails_and_nothing_is_checkpointed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, told = open_store(tmp_path), Told()
     full = DiskFull(store.path, "the disk is full")
@@ -123,12 +124,14 @@ def test_after_a_failure_every_batch_fails_and_nothing_is_checkpointed(
 
 
 def test_a_failed_checkpoint_is_reported_and_fails_every_batch_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: StoreKind, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store = open_store(tmp_path)
     monkeypatch.setattr(Overlay, "due", property(lambda overlay: overlay.rows >= 1))
-    monkeypatch.setattr("pyln_fast.persist.sqlite_store.frame_header", lambda header: (None, None))
+    broken = {StoreKind.SQLITE: "sqlite_store.frame_header", StoreKind.FILESYSTEM: "filesystem_store.encode_manifest"}
+    monkeypatch.setattr(f"pyln_fast.persist.{broken[kind]}", lambda header: (None, None))
     told, failed = Told(), Told()
-    writer = StoreWriter(open_store(tmp_path), failed)
+    writer = StoreWriter(store, failed)
     writer.submit(batch(1), told)
     told.wait(1)
     failed.wait(1)
