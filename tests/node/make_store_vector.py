@@ -1,5 +1,6 @@
-"""Writes tests/vectors/store-v1: the database of a node in full work. Run by hand, once for each format of the store:
-`python -m tests.node.make_store_vector`. What a later version must read is what an earlier one wrote.
+"""Writes tests/vectors/store-v1 or filesystem-store-v1: the database of a node in full work. Run by hand, once for each
+format of each store: `python -m tests.node.make_store_vector filesystem`. What a later version must read is what an
+earlier one wrote.
 """
 
 from __future__ import annotations
@@ -12,12 +13,21 @@ from pathlib import Path
 from pyln_fast.config import UserConfig
 from pyln_fast.events import PaymentClaimable
 from pyln_fast.persist import directory as disk
-from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist import run_file
+from pyln_fast.persist.directory import StoreKind
+from pyln_fast.persist.filesystem_store import FilesystemStore
+from pyln_fast.persist.stores import open_store
+from pyln_fast.records import Batch
 from tests.node.world import Host, World
 
-DIRECTORY = Path(__file__).parents[1] / "vectors" / "store-v1"
+VECTORS = Path(__file__).parents[1] / "vectors"
+DIRECTORIES = {StoreKind.SQLITE: VECTORS / "store-v1", StoreKind.FILESYSTEM: VECTORS / "filesystem-store-v1"}
 LOG_TAIL = 4
 """Batches that only the log has."""
+CHECKPOINT = 50
+"""Batches between two checkpoints."""
+BLOCK_BYTES = 1024
+"""So that runs as small as these have blocks of blocks."""
 
 
 def busy(world: World) -> Host:
@@ -49,32 +59,42 @@ def busy(world: World) -> Host:
     return bob
 
 
-def write(directory: Path, host: Host) -> None:
-    store = SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
-    for batch in host.store.batches[:-LOG_TAIL]:
+def write(directory: Path, kind: StoreKind, batches: list[Batch]) -> None:
+    store = open_store(directory, kind, reserve_bytes=0, low_space_bytes=0)
+    for batch in batches[:-LOG_TAIL]:
         store.append(batch)
-    while store.checkpoint():
-        pass
+        while batch.sequence % CHECKPOINT == 0 and store.checkpoint():
+            pass
+    while store.tail_rows:  # files: a newer run with deletions in it
+        store.checkpoint()
     store.close()
-    with closing(sqlite3.connect(directory / disk.StoreKind.SQLITE.file)) as database:
-        database.execute("VACUUM")
-    store = SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
-    for batch in host.store.batches[-LOG_TAIL:]:
+    if kind is StoreKind.SQLITE:
+        with closing(sqlite3.connect(directory / kind.file)) as database:
+            database.execute("VACUUM")
+    store = open_store(directory, kind, reserve_bytes=0, low_space_bytes=0)
+    for batch in batches[-LOG_TAIL:]:
         store.append(batch)
+    if isinstance(store, FilesystemStore):
+        store._log.cut()  # a megabyte of zeros
     store.close()
     for name in (disk.LOCK, disk.RESERVE):
         (directory / name).unlink(missing_ok=True)
 
 
 def main() -> None:
-    if DIRECTORY.exists():
-        sys.exit(f"{DIRECTORY} is there: it is never written again")
+    kind = StoreKind(sys.argv[1])
+    directory = DIRECTORIES[kind]
+    if directory.exists():
+        sys.exit(f"{directory} is there: it is never written again")
+    run_file.BLOCK_BYTES = BLOCK_BYTES
     world = World()
     try:
-        write(DIRECTORY, busy(world))
+        host = busy(world)
+        write(directory, kind, host.store.batches)
+        print([channel_id.hex() for channel_id in host.node.core.state.channels])
     finally:
         world.close_all()
-    for path in sorted(DIRECTORY.iterdir()):
+    for path in sorted(directory.iterdir()):
         print(path.name, path.stat().st_size)
 
 

@@ -19,18 +19,30 @@ from pyln_fast.node.effects import OfferEvent, WriteBatch
 from pyln_fast.node.node import Node
 from pyln_fast.node.state import CHANNELS, HTLCS, LOADED_TABLES, MONITORS, NODE
 from pyln_fast.payment.outbound import PaymentStatus
-from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist.directory import StoreKind
+from pyln_fast.persist.journal_store import JournalStore
+from pyln_fast.persist.stores import open_store
 from pyln_fast.records import Table
 from pyln_fast.sign.keys_manager import KeysManager
 from pyln_fast.types import ChannelId, Network, PaymentId, Secret, UnixTime
 from pyln_fast.wallet import utxos
 from pyln_fast.wallet.keys import WalletKeys, seed_from_words, words_from_entropy
-from tests.node.make_store_vector import DIRECTORY, LOG_TAIL
+from tests.node.make_store_vector import DIRECTORIES, LOG_TAIL
 from tests.node.world import FixedFees, World
 
-WITH_ALICE = ChannelId(bytes.fromhex("b9d9a7e4adb2b9f40e74aeaf1c747acce6495a2c567b4e98272b7f07f297bb6d"))
-WITH_CAROL = ChannelId(bytes.fromhex("84741e31c33076c633e36b7f7d91bbad67a920e0b0f6b5b6ba78dcef4f482699"))
-CLOSED = ChannelId(bytes.fromhex("1d32730356507f2176bfe2272df8053f248fb448e4fb17ce39da0e92442cda13"))
+IDS = {
+    StoreKind.SQLITE: (
+        "b9d9a7e4adb2b9f40e74aeaf1c747acce6495a2c567b4e98272b7f07f297bb6d",
+        "84741e31c33076c633e36b7f7d91bbad67a920e0b0f6b5b6ba78dcef4f482699",
+        "1d32730356507f2176bfe2272df8053f248fb448e4fb17ce39da0e92442cda13",
+    ),
+    StoreKind.FILESYSTEM: (
+        "a995606ea564bdd8d328585c5b6cd66c840bc74d85d1d9e65aabcb6c17e0c49c",
+        "0d391e42170eb2b669c04ed3c3833abe54ed3688605cfecc573a2dc13a841682",
+        "17c6dd380127b32651aa99f9c6d5633ee5f409e3a0c59720ddd978f22386c59a",
+    ),
+}
+"""Bob's channels with Alice and with Carol, and the one that is closing."""
 GROWTH = 4 * 36 + 16
 """BOLT 3, Efficient Per-commitment Secret Storage: for ten times the commitments four secrets more; longer numbers."""
 ROWS = {
@@ -51,16 +63,16 @@ ROWS = {
 }
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> Iterator[SqliteStore]:
+@pytest.fixture(params=list(StoreKind), ids=lambda kind: kind.value)
+def stored(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[JournalStore]:
     directory = tmp_path / "store"
-    shutil.copytree(DIRECTORY, directory)
-    store = SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
+    shutil.copytree(DIRECTORIES[request.param], directory)
+    store = open_store(directory, request.param, reserve_bytes=0, low_space_bytes=0)
     yield store
     store.close()
 
 
-def bob(store: SqliteStore) -> Node:
+def bob(store: JournalStore) -> Node:
     seed = Secret(hashlib.sha256(b"bob").digest())
     wallet_keys = WalletKeys(seed_from_words(words_from_entropy(Secret(seed[:16]))), Network.REGTEST)
     loaded = store.load([*LOADED_TABLES, *(table.name for table in utxos.TABLES)])
@@ -77,7 +89,7 @@ def bob(store: SqliteStore) -> Node:
     )
 
 
-def test_every_record_of_version_1_is_read(stored: SqliteStore) -> None:
+def test_every_record_of_version_1_is_read(stored: JournalStore) -> None:
     """Whole values: what was encoded is what today's types encode, field for field."""
     assert (stored.sequence, stored.tail_rows) == (184, LOG_TAIL)
     known = {table.name: table for table in [*vars(tables).values(), *utxos.TABLES] if isinstance(table, Table)}
@@ -89,13 +101,14 @@ def test_every_record_of_version_1_is_read(stored: SqliteStore) -> None:
             assert known[name].decode(known[name].put(key, record).value) == record
 
 
-def test_a_node_of_version_1_is_what_it_was(stored: SqliteStore) -> None:
+def test_a_node_of_version_1_is_what_it_was(stored: JournalStore) -> None:
     node = bob(stored)
+    with_alice, with_carol, closed = (ChannelId(bytes.fromhex(each)) for each in IDS[stored.kind])
     channels = node.core.state.channels
     assert {channel_id: type(state) for channel_id, state in channels.items()} == {
-        WITH_ALICE: Offline,
-        WITH_CAROL: Offline,
-        CLOSED: Closing,
+        with_alice: Offline,
+        with_carol: Offline,
+        closed: Closing,
     }
     assert {
         channel_id: (
@@ -105,12 +118,12 @@ def test_a_node_of_version_1_is_what_it_was(stored: SqliteStore) -> None:
         )
         for channel_id, state in channels.items()
     } == {
-        WITH_ALICE: (
+        with_alice: (
             405_001_000,
             594_999_000,
             {(False, 1): (9_001_000, HtlcStage.COMMITTED), (True, 0): (8_000_000, HtlcStage.COMMITTED)},
         ),
-        WITH_CAROL: (
+        with_carol: (
             1_490_000_000,
             510_000_000,
             {
@@ -119,7 +132,7 @@ def test_a_node_of_version_1_is_what_it_was(stored: SqliteStore) -> None:
                 (True, 3): (9_000_000, HtlcStage.COMMITTED),
             },
         ),
-        CLOSED: (300_000_000, 0, {}),
+        closed: (300_000_000, 0, {}),
     }
     assert {payment_id: (each.status, each.amount_msat) for payment_id, each in node.core.state.payments.items()} == {
         named("bob paid"): (PaymentStatus.FULFILLED, 7_000_000),
@@ -135,7 +148,7 @@ def named(name: str) -> PaymentId:
     return PaymentId(hashlib.sha256(name.encode()).digest())
 
 
-def test_a_node_of_version_1_goes_on(stored: SqliteStore) -> None:
+def test_a_node_of_version_1_goes_on(stored: JournalStore) -> None:
     """It offers the event again, the claim is taken, and what it writes is read again."""
     node = bob(stored)
     offered = [effect for effect in run(node, stored) if isinstance(effect, OfferEvent)]
@@ -152,7 +165,7 @@ def test_a_node_of_version_1_goes_on(stored: SqliteStore) -> None:
     assert bob(stored).core.state.channels == again.core.state.channels
 
 
-def run(node: Node, store: SqliteStore) -> list[object]:
+def run(node: Node, store: JournalStore) -> list[object]:
     seen: list[object] = []
     while True:
         effects = node.process_events()
