@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pyln_fast.persist.directory import StoreKind
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist.stores import open_store
 from pyln_fast.records import Batch, Put
 
 ROUNDS = 400
@@ -23,14 +26,26 @@ def turn(sequence: int, size: int, keys: int) -> Batch:
     )
 
 
-def filled(directory: Path) -> SqliteStore:
-    """A store whose own log was folded once, as that of a node that has run for a while."""
-    store = SqliteStore(directory, reserve_bytes=0, low_space_bytes=0)
+STORES = pytest.mark.parametrize("kind", list(StoreKind), ids=lambda kind: kind.value)
+
+
+def name_of(kind: StoreKind, name: str) -> str:
+    return name if kind is StoreKind.SQLITE else f"{name} ({kind.value} store)"
+
+
+def reopened(directory: Path, kind: StoreKind) -> JournalStore:
+    return open_store(directory, kind, reserve_bytes=0, low_space_bytes=0)
+
+
+def filled(directory: Path, kind: StoreKind) -> JournalStore:
+    """A store that has checkpointed, as that of a node that has run for a while."""
+    store = reopened(directory, kind)
     while store.sequence < 500:
         store.append(turn(store.sequence + 1, 4000, 4))
     while store.checkpoint():
         pass
-    store._fold_wal()
+    if isinstance(store, SqliteStore):
+        store._fold_wal()
     return store
 
 
@@ -45,9 +60,10 @@ def medians(first: Callable[[], object], second: Callable[[], object]) -> tuple[
     return sorted(times[0])[ROUNDS // 2], sorted(times[1])[ROUNDS // 2]
 
 
+@STORES
 @pytest.mark.parametrize(("size", "keys"), [(1000, 1), (1000, 20)])
-def test_append(tmp_path: Path, report: Callable[..., None], size: int, keys: int) -> None:
-    store = filled(tmp_path / "db")
+def test_append(tmp_path: Path, report: Callable[..., None], kind: StoreKind, size: int, keys: int) -> None:
+    store = filled(tmp_path / "db", kind)
     descriptor = os.open(tmp_path / "bare", os.O_RDWR | os.O_CREAT, 0o600)
     block = bytes(size * keys + 4096)
     os.pwrite(descriptor, bytes((4 << 20) + len(block)), 0)  # blocks that exist, as in a log that is written over
@@ -69,7 +85,7 @@ def test_append(tmp_path: Path, report: Callable[..., None], size: int, keys: in
     os.close(descriptor)
     store.close()
     report(
-        name=f"append a turn of {keys} records of {size} B",
+        name=name_of(kind, f"append a turn of {keys} records of {size} B"),
         figure=ours * 1e6,
         unit="us",
         reference="fdatasync of as many bytes",
@@ -80,8 +96,9 @@ def test_append(tmp_path: Path, report: Callable[..., None], size: int, keys: in
     )
 
 
-def test_checkpoint_slice(tmp_path: Path, report: Callable[..., None]) -> None:
-    store = filled(tmp_path / "db")
+@STORES
+def test_checkpoint_slice(tmp_path: Path, report: Callable[..., None], kind: StoreKind) -> None:
+    store = filled(tmp_path / "db", kind)
     spent = []
     for _ in range(5):
         for _ in range(100):
@@ -95,7 +112,7 @@ def test_checkpoint_slice(tmp_path: Path, report: Callable[..., None]) -> None:
     store.close()
     worst = sorted(spent)[len(spent) * 95 // 100]
     report(
-        name="a checkpoint slice, 95th of 100: what an append may wait",
+        name=name_of(kind, "a checkpoint slice, 95th of 100: what an append may wait"),
         figure=worst * 1e3,
         unit="ms",
         target="20 ms",
@@ -103,9 +120,10 @@ def test_checkpoint_slice(tmp_path: Path, report: Callable[..., None]) -> None:
     )
 
 
-def test_start(tmp_path: Path, report: Callable[..., None]) -> None:
+@STORES
+def test_start(tmp_path: Path, report: Callable[..., None], kind: StoreKind) -> None:
     """500 batches to replay and 20,000 records of history, which must not matter."""
-    store = filled(tmp_path / "db")
+    store = filled(tmp_path / "db", kind)
     for sequence in range(store.sequence + 1, store.sequence + 41):
         writes = tuple(
             Put("revoked", sequence.to_bytes(4, "big") + n.to_bytes(4, "big"), bytes(200)) for n in range(500)
@@ -118,13 +136,13 @@ def test_start(tmp_path: Path, report: Callable[..., None]) -> None:
     expected = store.load(["channels"])
     store.close()
     start = time.perf_counter()
-    store = SqliteStore(tmp_path / "db", reserve_bytes=0, low_space_bytes=0)
+    store = reopened(tmp_path / "db", kind)
     found = store.load(["channels"])
     took = time.perf_counter() - start
     assert found == expected
     store.close()
     report(
-        name="start: replay 500 batches, load 2000 records",
+        name=name_of(kind, "start: replay 500 batches, load 2000 records"),
         figure=took * 1e3,
         unit="ms",
         target="200 ms",

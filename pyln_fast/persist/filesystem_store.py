@@ -138,6 +138,7 @@ class FilesystemStore(JournalStore):
         if self._log.first <= reached:
             old, self._log = self._log, LogFile.create(self._directory, self._manifest.store_id, reached + 1)
             old.close()
+            yield
         rows = sorted((row_key(table, key), value) for table, key, value in taken)
         run = yield from self._write_run(rows, keep_deletes=bool(self._runs))
         before = self._manifest.checkpoint
@@ -171,6 +172,7 @@ class FilesystemStore(JournalStore):
                         size = 0
                         yield
                 info = writer.finish()
+                yield
         except BaseException:
             writer.abandon()
             raise

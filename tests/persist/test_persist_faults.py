@@ -108,6 +108,11 @@ def test_a_failed_write_is_the_last_and_loses_nothing(
     again_opened.append(batch(7))
 
 
+def flush(store: JournalStore) -> None:
+    while store.tail_rows:
+        store.checkpoint()
+
+
 @pytest.mark.parametrize("call", WRITES)
 def test_whichever_call_fails_in_a_checkpoint_on_files(tmp_path: Path, call: str) -> None:
     def open_it() -> JournalStore:
@@ -116,20 +121,19 @@ def test_whichever_call_fails_in_a_checkpoint_on_files(tmp_path: Path, call: str
     store = open_it()
     for sequence in range(1, 6):
         store.append(batch(sequence))
-    store.checkpoint()
+    flush(store)
     for sequence in range(6, 20):
         store.append(batch(sequence))
     expected = store.load()
     with pytest.MonkeyPatch.context() as patch:
         break_disk(patch, store, errno.EIO, (call,))
         if call == "posix_fallocate":  # the first row of the new log allocates
-            while store.checkpoint():
-                pass
+            flush(store)
             with pytest.raises(DatabaseUnwritable):
                 store.append(batch(20))
         else:
             with pytest.raises(DatabaseUnwritable):
-                store.checkpoint()
+                flush(store)
     assert store.load() == expected
     store.close()
     store = open_it()
