@@ -1,0 +1,180 @@
+"""One node of the torture: `pyln-fast run`, which also writes down every event that it offers, and can be told to die
+inside of a write of its store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import msgspec
+
+from pyln_fast.cli import run as run_command
+from pyln_fast.cli.main import app
+from pyln_fast.node.effects import OfferEvent
+from pyln_fast.payment.invoice import Invoice, decode
+from pyln_fast.payment.outbound import Attempts, OutboundPayment
+from pyln_fast.persist import overlay
+from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.rpc.json_values import event_json
+from pyln_fast.rpc.methods import Api, NoParams, Params
+from pyln_fast.runtime import background_processor, peer_connector
+from pyln_fast.runtime.builder import DefaultEventHandler
+from pyln_fast.runtime.event_handler import EventHandler, EventQueue
+from pyln_fast.runtime.lightning_node import LightningNode
+from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentSecret, ShortChannelId
+
+EVENT_FILE = "events.jsonl"
+CHECKPOINT_ROWS = 96
+"""Instead of the default: so that checkpoints run all the time."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
+"""Between two calls to a peer: what is dead is soon back here."""
+FLAWS = ("unknown hash", "wrong secret", "low fee", "unknown channel", "underpaid")
+"""How a payment is crafted so that some hop must refuse it."""
+
+
+class EventRecorder(EventQueue):
+    """Each event goes to a file, with its durable number, before the handler sees it. What was handed to the kernel
+    survives SIGKILL, all but the end of a line that was being written."""
+
+    def __init__(self, handler: EventHandler, on_handled: Callable[..., None]) -> None:
+        super().__init__(handler, on_handled)
+        assert isinstance(handler, DefaultEventHandler)
+        path = handler.node.settings.data_dir / EVENT_FILE
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._write({"started": os.getpid()})
+
+    def offer(self, offered: OfferEvent) -> None:
+        self._write(event_json(offered.sequence, offered.event))
+        super().offer(offered)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        # A newline before the record too: the line before it may have been torn by a kill.
+        os.write(self._file, b"\n" + json.dumps(record, separators=(",", ":")).encode() + b"\n")
+
+
+class BeginParams(Params, frozen=True):
+    invoice: str
+    payment_id: str
+    flaw: str = ""
+    attempts: int = 0
+
+
+class StatusParams(Params, frozen=True):
+    payment_ids: list[str]
+
+
+class DieParams(Params, frozen=True):
+    inside: str
+    after_us: int
+
+
+class TortureApi(Api):
+    """What users have as methods of `LightningNode`, and a way to die at a bad moment."""
+
+    def __init__(self, node: LightningNode, stop: Callable[[], None]) -> None:
+        super().__init__(node, stop)
+        self.methods["begin"] = (BeginParams, self.begin)
+        self.methods["statuses"] = (StatusParams, self.statuses)
+        self.methods["totals"] = (NoParams, self.totals)
+        self.methods["die"] = (DieParams, self.die)
+
+    async def begin(self, params: BeginParams) -> Any:
+        """Answers when the payment is durable, not when it is over."""
+        invoice = crafted(decode(params.invoice), params.flaw)
+        payment_id = PaymentId(bytes.fromhex(params.payment_id))
+        await self._node.pay_invoice(invoice, payment_id=payment_id, retry=Attempts(params.attempts))
+        return {}
+
+    async def statuses(self, params: StatusParams) -> Any:
+        """For each its status, fee and preimage; None where there is no such payment."""
+        payments = self._node.node.core.state.payments
+        found = []
+        for text in params.payment_ids:
+            payment_id = PaymentId(bytes.fromhex(text))
+            payment = payments.get(payment_id) or await self._node._finished(payment_id)
+            found.append(None if payment is None else _status(payment))
+        return found
+
+    async def totals(self, _: NoParams) -> Any:
+        """Of everything that the database has on record."""
+        payments, forwards = await self._node.list_payments(), await self._node.list_forwards()
+        paid = [each for each in payments if each.status.value == "fulfilled"]
+        return {
+            "payments": len(payments),
+            "payments_sent": len(paid),
+            "paid_msat": sum(each.amount_msat for each in paid),
+            "fees_paid_msat": sum(each.fee_paid_msat or 0 for each in paid),
+            "forwards": len(forwards),
+            "fees_earned_msat": sum(each.fee_msat for each in forwards),
+        }
+
+    async def die(self, params: DieParams) -> Any:
+        DEATHS[params.inside] = params.after_us
+        return {}
+
+
+def _status(payment: OutboundPayment) -> list[Any]:
+    preimage = None if payment.preimage is None else payment.preimage.hex()
+    return [payment.status.value, payment.fee_paid_msat, preimage]
+
+
+def crafted(invoice: Invoice, flaw: str) -> Invoice:
+    replace = msgspec.structs.replace
+    if flaw == "unknown hash":
+        return replace(invoice, payment_hash=PaymentHash(os.urandom(32)))
+    if flaw == "wrong secret":
+        return replace(invoice, payment_secret=PaymentSecret(os.urandom(32)))
+    if flaw == "underpaid":
+        assert invoice.amount_msat is not None
+        return replace(invoice, amount_msat=Msat(invoice.amount_msat - 1))
+    if flaw:
+        hints = tuple(tuple(replace(hop, **_wrong(hop, flaw)) for hop in hint) for hint in invoice.route_hints)
+        return replace(invoice, route_hints=hints)
+    return invoice
+
+
+def _wrong(hop: Any, flaw: str) -> dict[str, Any]:
+    if flaw == "low fee":
+        return {"fee_base_msat": Msat(hop.fee_base_msat - 1)}
+    assert flaw == "unknown channel", flaw
+    return {"short_channel_id": ShortChannelId(12345)}
+
+
+DEATHS: dict[str, int] = {}
+"""Inside of what the process is to die next, and how many microseconds after its beginning."""
+
+
+def deadly(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method, which SIGKILL interrupts once when that is wished."""
+
+    @wraps(method)
+    def run(*arguments: Any) -> Any:
+        after_us = DEATHS.pop(name, None)
+        if after_us is not None:
+            threading.Thread(target=_die, args=(after_us,), daemon=True).start()
+        return method(*arguments)
+
+    return run
+
+
+def _die(after_us: int) -> None:
+    time.sleep(after_us / 1e6)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> None:
+    """As the command line does, in this process. Raises SystemExit."""
+    background_processor.EventQueue = EventRecorder  # type: ignore[attr-defined]
+    run_command.Api = TortureApi  # type: ignore[attr-defined]
+    peer_connector.FIRST_PAUSE_SECONDS = FIRST_PAUSE_SECONDS
+    peer_connector.LONGEST_PAUSE_SECONDS = LONGEST_PAUSE_SECONDS
+    overlay.TAIL_ROWS_DUE = CHECKPOINT_ROWS
+    SqliteStore.append = deadly("append", SqliteStore.append)  # type: ignore[method-assign]
+    SqliteStore.checkpoint = deadly("checkpoint", SqliteStore.checkpoint)  # type: ignore[method-assign]
+    app(arguments, prog_name="pyln-fast")

@@ -1,0 +1,295 @@
+"""The torture of one store: nodes die at random moments under load and come back; at intervals all is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pyln_fast.errors import LocalError
+from tests.torture.accounts import NAMES, Findings, Ledger
+from tests.torture.load import Load
+from tests.torture.world import CONFIRMATIONS, POLL_SECONDS, TortureFailed, TortureNode, World, until
+
+KILLS_BETWEEN_CHECKS = 10
+LIVE_SECONDS = 1.0
+"""At most, between a restart and the next kill."""
+DOWN_SECONDS = 0.4
+DIES_WITHIN_SECONDS = 2.0
+"""A node that was told to die in its next checkpoint: after this it is killed from outside."""
+SETTLE_SECONDS = 90.0
+PROBE_MSAT = 1_234_567
+BLOCK_CHANCE = 0.3
+"""Of a block between two kills. Few enough that no HTLC comes near to its deadline between two checks."""
+KINDS = {
+    "one": 0.4,
+    "two at once": 0.15,
+    "shortly after a restart": 0.2,
+    "in a checkpoint": 0.15,
+    "in an append": 0.1,
+}
+
+
+class Result(msgspec.Struct, kw_only=True):
+    store: str
+    kills: int
+    restarts: int
+    payments: int
+    payments_succeeded: int
+    payments_failed: int
+    force_closes: int
+    lost: int
+    paid_twice: int
+    funds_conserved: bool
+    checks: int
+    elapsed_s: float
+    kills_by_node: dict[str, int]
+    restart_s: dict[str, float]
+
+
+class Torture:
+    def __init__(self, store: str, kills: int, seed: int, directory: Path, show: Callable[[str], None]) -> None:
+        self.store = store
+        self.findings = Findings()
+        self.failure = ""
+        """Why it could not go on."""
+        self.kinds: Counter[str] = Counter()
+        self.world: World
+        self.ledger = Ledger()
+        self._kills = kills
+        self._chance = random.Random(f"{seed} {store}")
+        options = [] if store == "sqlite" else ["--store", store]
+        directory.mkdir(parents=True, exist_ok=True)
+        self.world = World(directory, self._chance, options)
+        self._load = Load(self.world.nodes, self.ledger, random.Random(f"{seed} {store} load"), f"{seed} {store}")
+        self._show = show
+        self._checks = 0
+        self._closed = False
+
+    @property
+    def held(self) -> bool:
+        """Whether all that must hold did, to the end."""
+        return self._closed and not self.failure and not self.findings.lines
+
+    async def run(self) -> Result:
+        began = time.monotonic()
+        watching: asyncio.Task[None] | None = None
+        try:
+            await self.world.start()
+            watching = asyncio.create_task(self._watch())
+            await self.world.open_channels()
+            self.ledger.initial = await until("all channels to be usable", self.world.quiet_channels)
+            await self._torture()
+            await self._close()
+        except (TortureFailed, LocalError) as error:
+            self.failure = str(error)
+            self.findings.lost += [f"payment {each.payment_id[:8]} has not ended" for each in self.ledger.waiting()]
+        finally:
+            await self._load.cancel()
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            await self.world.stop()
+        return self._result(time.monotonic() - began)
+
+    async def _watch(self) -> None:
+        while True:
+            self._read_events()
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _read_events(self) -> None:
+        for name, node in self.world.nodes.items():
+            for record in node.events.read():
+                self.ledger.saw(name, record)
+
+    def _say(self, line: str) -> None:
+        self._show(f"{self.store}: {line}")
+
+    # --- kills
+
+    @property
+    def killed(self) -> int:
+        return sum(node.kills for node in self.world.nodes.values())
+
+    async def _torture(self) -> None:
+        due = KILLS_BETWEEN_CHECKS
+        self._load.begin()
+        while self.killed < self._kills:
+            await self._kill()
+            self._load.check()
+            if self.killed >= due and self.killed < self._kills:
+                due = self.killed + KILLS_BETWEEN_CHECKS
+                await self._check()
+                self._load.begin()
+        await self._check()
+
+    async def _kill(self) -> None:
+        kind = self._chance.choices(list(KINDS), list(KINDS.values()))[0]
+        left = self._kills - self.killed
+        if left < 2 and kind in ("two at once", "shortly after a restart"):
+            kind = "one"
+        victims = [self.world.nodes[name] for name in self._chance.sample(NAMES, 2 if kind == "two at once" else 1)]
+        await asyncio.sleep(self._chance.uniform(0, LIVE_SECONDS))
+        if self._chance.random() < BLOCK_CHANCE:
+            await self.world.chain.mine(1)
+        if kind in ("in a checkpoint", "in an append"):
+            kind = await self._tell_to_die(victims[0], kind)
+        else:
+            for victim in victims:
+                await victim.kill()
+        self.kinds[kind] += len(victims)
+        if kind == "shortly after a restart":
+            await self._kill_again(victims[0])
+        await asyncio.gather(*(self._restart(victim) for victim in victims))
+
+    async def _tell_to_die(self, victim: TortureNode, kind: str) -> str:
+        """By its own hand, at a moment that nobody could meet from outside. Returns what it died of."""
+        after_us = int(1_000_000 ** self._chance.uniform(0, 0.6))
+        inside = kind.rpartition(" ")[2]
+        with suppress(LocalError):
+            await victim.call("die", inside=inside, after_us=after_us)
+        alone = await victim.dies(DIES_WITHIN_SECONDS)
+        await victim.kill()
+        return kind if alone else "one"
+
+    async def _kill_again(self, victim: TortureNode) -> None:
+        """While it starts, or when it has just begun to work."""
+        starting = asyncio.create_task(victim.start())
+        await asyncio.sleep(self._chance.uniform(0, 0.6))
+        self.kinds["shortly after a restart"] += 1
+        await victim.kill()
+        await starting
+
+    async def _restart(self, victim: TortureNode) -> None:
+        if self._chance.random() < 0.5:
+            await asyncio.sleep(self._chance.uniform(0, DOWN_SECONDS))
+        if not await victim.start():
+            raise TortureFailed(f"{victim.name} has ended by itself: see {victim.log}")
+
+    # --- checks
+
+    async def _check(self) -> None:
+        """Waits for silence, then looks at everything. Raises TortureFailed."""
+        await self._load.end(SETTLE_SECONDS)
+        for payer, payee in (("alice", "carol"), ("carol", "alice")):
+            await self._probe(payer, payee)
+        await until("all channels to be usable and empty", self.world.quiet_channels, SETTLE_SECONDS)
+        self._read_events()
+        wanted: dict[str, list[str]] = {name: [] for name in NAMES}
+        for payment in self.ledger.unchecked():
+            wanted[payment.payer].append(payment.payment_id)
+        seen = await self.world.observe(wanted)
+        self._read_events()
+        self._take(self.ledger.check(seen))
+        self._checks += 1
+        made, failed = self.ledger.outcomes()
+        self._say(f"{self.killed:5d}/{self._kills} kills, {made} payments made and {failed} failed: all accounted for")
+
+    async def _probe(self, payer: str, payee: str) -> None:
+        """A payment that nothing prevents: it must be made."""
+
+        async def made() -> bool:
+            payment = await self._load.pay(payer, payee, PROBE_MSAT)
+            return payment is not None and self.ledger.ends(payment)[0].sent
+
+        await until(f"a payment from {payer} to {payee} to be made", made)
+
+    def _take(self, found: Findings) -> None:
+        for node in self.world.nodes.values():
+            found.other += [f"{node.name} reports: {line}" for line in node.complaints()]
+        self.findings = found
+        if found.lines:
+            raise TortureFailed(f"the accounts are wrong after {self.killed} kills")
+
+    # --- the end
+
+    async def _close(self) -> None:
+        """All channels, together with their peers; what they paid out is in the wallets."""
+        self._say("closing all channels")
+        before = await self.world.quiet_channels()
+        assert before is not None
+        wallets = {name: (await node.call("balance"))["confirmed_sat"] for name, node in self.world.nodes.items()}
+        closing = {each["channel_id"]: name for name, mine in before.items() for each in mine}
+        for channel_id, name in closing.items():
+            await self.world.nodes[name].call("close", channel_id=channel_id)
+
+        async def negotiated() -> list[str] | None:
+            txids: list[str] = await self.world.chain.call("getrawmempool")
+            return txids if len(txids) == len(closing) else None
+
+        txids = await until("the closing transactions in the mempool", negotiated)
+        await self.world.mine(CONFIRMATIONS)
+
+        async def gone() -> bool:
+            return not any([await node.call("list-channels") for node in self.world.nodes.values()])
+
+        await until("the nodes to let go of their closed channels", gone)
+        await self._check_close(before, wallets, txids)
+
+    async def _check_close(
+        self, before: dict[str, list[dict[str, Any]]], wallets: dict[str, int], txids: list[str]
+    ) -> None:
+        fees = await self._closing_fees([each for mine in before.values() for each in mine], txids)
+        found = Findings()
+        missing = [outpoint for outpoint in self.world.outpoints if outpoint not in fees]
+        found.force_closes += [f"no confirmed closing transaction spends {outpoint}" for outpoint in missing]
+        for name, mine in before.items():
+            # BOLT 3, Closing Transaction: each side's amount in whole satoshis, less the fee for the opener.
+            due = sum(each["holder_balance_msat"] // 1000 for each in mine)
+            due -= sum(fees.get(each["funding_txo"], 0) for each in mine if each["is_outbound"])
+            got = (await self.world.nodes[name].call("balance"))["confirmed_sat"] - wallets[name]
+            if got != due:
+                found.unbalanced.append(f"the closes have paid {name} {got} sat, not {due}")
+        self._read_events()
+        for name, book in self.ledger.books.items():
+            wrong = [reason for reason in book.closed if "CooperativeClosure" not in reason]
+            found.force_closes += [f"{name} has closed a channel: {reason}" for reason in wrong]
+            if len(book.closed) != len(before[name]):
+                found.other.append(f"{name} tells of {len(book.closed)} closed channels, not {len(before[name])}")
+        self._take(found)
+        self._closed = True
+
+    async def _closing_fees(self, channels: list[dict[str, Any]], txids: list[str]) -> dict[str, int]:
+        """In satoshis, by the funding outpoint that a confirmed transaction spends. What is lost by rounding down to
+        whole satoshis goes to the miner too, and is not counted."""
+        sides = ("holder_balance_msat", "counterparty_balance_msat")
+        value = {each["funding_txo"]: sum(each[side] // 1000 for side in sides) for each in channels}
+        fees = {}
+        for txid in txids:
+            tx = await self.world.chain.call("getrawtransaction", txid, True)
+            if tx.get("confirmations", 0) >= CONFIRMATIONS:
+                spent = tx["vin"][0]
+                outpoint = f"{spent['txid']}:{spent['vout']}"
+                fees[outpoint] = value[outpoint] - sum(int(each["value"] * 10**8) for each in tx["vout"])
+        return fees
+
+    def _result(self, elapsed: float) -> Result:
+        made, failed = self.ledger.outcomes()
+        restarts = sorted(each for node in self.world.nodes.values() for each in node.restart_seconds)
+        found = self.findings
+        return Result(
+            store=self.store,
+            kills=self.killed,
+            restarts=len(restarts),
+            payments=len(self.ledger.begun()),
+            payments_succeeded=made,
+            payments_failed=failed,
+            force_closes=len(found.force_closes),
+            lost=len(found.lost),
+            paid_twice=len(found.paid_twice),
+            funds_conserved=self._closed and not found.unbalanced,
+            checks=self._checks,
+            elapsed_s=round(elapsed, 1),
+            kills_by_node={name: node.kills for name, node in self.world.nodes.items()},
+            restart_s={
+                "p50": round(restarts[len(restarts) // 2], 3) if restarts else 0.0,
+                "max": round(restarts[-1], 3) if restarts else 0.0,
+            },
+        )

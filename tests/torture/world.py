@@ -1,0 +1,289 @@
+"""The torture's world: a regtest chain and three nodes, each a process, with several channels between them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pyln_fast.cli.demo_world import Chain
+from pyln_fast.errors import LocalError
+from pyln_fast.rpc.client import NodeNotReachable, RpcClient
+from tests.torture.accounts import NAMES, Observation
+from tests.torture.event_log import EventLog
+from tests.torture.node import EVENT_FILE
+from tests.torture.zygote import Zygote
+
+T = TypeVar("T")
+
+CHANNEL_SAT = 16_000_000
+PUSH_MSAT = 1000 * CHANNEL_SAT // 2
+"""Both sides can pay from the start."""
+CHANNELS = (("alice", "bob"), ("bob", "alice"), ("bob", "carol"), ("carol", "bob"))
+"""(who opens it, the peer)"""
+FUNDING_SAT = CHANNEL_SAT + 1_000_000
+COINS = 3
+"""Of each node: one a channel, and one for the fees of anchor channels."""
+CONFIRMATIONS = 6
+CHAIN_POLL_SECONDS = 0.1
+PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.01
+ANSWER_SECONDS = 60.0
+"""A node that takes longer for an answer hangs."""
+STATUSES_AT_ONCE = 1000
+CONFIG = """\
+accept_forwards_to_priv_channels = true
+
+[channel_handshake_config]
+minimum_depth = 1
+"""
+
+
+class TortureFailed(Exception):
+    """Something that must hold does not. One line for people."""
+
+
+async def until(what: str, look: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE_SECONDS) -> T:
+    """The first true answer; a node that is away or refuses has none yet. Raises TortureFailed."""
+    end = time.monotonic() + seconds
+    why = ""
+    while time.monotonic() < end:
+        try:
+            if found := await look():
+                return found
+        except LocalError as error:
+            why = f": {error}"
+        await asyncio.sleep(POLL_SECONDS)
+    raise TortureFailed(f"waited {seconds:.0f} s in vain for {what}{why}")
+
+
+def free_port(chance: random.Random) -> int:
+    """Below the ports that the kernel gives to outgoing connections: it must be free again after each restart."""
+    while True:
+        port = chance.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+class TortureNode:
+    """A node's life after life, and a client of its local socket."""
+
+    def __init__(self, name: str, directory: Path, chain: Chain, zygote: Zygote, port: int, options: list[str]) -> None:
+        self.name = name
+        self.data_dir = directory / name
+        self.data_dir.mkdir(mode=0o700)
+        (self.data_dir / "config.toml").write_text(CONFIG)
+        self.log = directory / f"{name}.log"
+        self.events = EventLog(self.data_dir / EVENT_FILE)
+        self.is_up = False
+        """It has said that it is ready, and has not been seen to die."""
+        self.kills = 0
+        self.restart_seconds: list[float] = []
+        self._zygote = zygote
+        self._arguments = [
+            *("run", "--network", "regtest", "--json"),
+            *("--bitcoind-url", chain.url, "--bitcoind-cookie", chain.cookie),
+            *("--poll-seconds", str(CHAIN_POLL_SECONDS)),
+            *("--data-dir", str(self.data_dir), "--listen", f"127.0.0.1:{port}"),
+            *options,
+        ]
+        self._pid = 0
+        self._gone = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self._client: RpcClient | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._pid != 0
+
+    async def start(self) -> bool:
+        """True once it is ready, False if it was killed before. Raises TortureFailed if it ends by itself."""
+        began, kills = time.monotonic(), self.kills
+        gone = self._gone = asyncio.Event()
+        reader = await self._spawn()
+        try:
+            line = await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
+        except TimeoutError:
+            raise TortureFailed(f"{self.name} has not started within {PATIENCE_SECONDS:.0f} s: {self.log}") from None
+        self._watching = asyncio.get_running_loop().create_task(self._watch(reader, gone))
+        if not line:
+            await asyncio.sleep(POLL_SECONDS)
+            if self.kills == kills:
+                raise TortureFailed(f"{self.name} does not start again: {self._last_line()}")
+            return False
+        try:
+            self._client = RpcClient(self.data_dir)
+            await self._client.connect()
+            info = await self._client.call("getinfo")
+        except NodeNotReachable:
+            return False
+        self.node_id: str = info["node_id"]
+        self.address: str = info["addresses"][0]
+        self.is_up = not gone.is_set()
+        if kills:
+            self.restart_seconds.append(time.monotonic() - began)
+        return self.is_up
+
+    async def _spawn(self) -> asyncio.StreamReader:
+        ours, theirs = os.pipe()
+        with self.log.open("ab") as log:
+            self._pid = self._zygote.run(self._arguments, theirs, log.fileno())
+        os.close(theirs)
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(ours, "rb", 0))
+        return reader
+
+    async def _watch(self, reader: asyncio.StreamReader, gone: asyncio.Event) -> None:
+        """The pipe ends with the process."""
+        while await reader.read(1 << 12):
+            pass
+        self.is_up = False
+        gone.set()
+
+    def _last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it says nothing"
+
+    async def call(self, method: str, **params: object) -> Any:
+        """Raises LocalError: what the node refused, or that it is away. TortureFailed: it hangs."""
+        if not self.is_up or self._client is None:
+            raise NodeNotReachable(self.data_dir, "it was killed")
+        try:
+            return await asyncio.wait_for(self._client.call(method, **params), ANSWER_SECONDS)
+        except TimeoutError:
+            raise TortureFailed(f"{self.name} has not answered {method} for {ANSWER_SECONDS:.0f} s") from None
+
+    async def kill(self) -> None:
+        """SIGKILL, also of one that is only starting, or that was told to kill itself."""
+        self.kills += 1
+        os.kill(self._pid, signal.SIGKILL)
+        await self.buried()
+
+    async def buried(self) -> None:
+        """Returns when the process is gone and its locks with it."""
+        self._zygote.reap(self._pid)
+        self._pid = 0
+        self.is_up = False
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def dies(self, seconds: float) -> bool:
+        """Whether it ends by itself within so many seconds."""
+        try:
+            await asyncio.wait_for(self._gone.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """SIGTERM."""
+        if self.runs:
+            os.kill(self._pid, signal.SIGTERM)
+            if not await self.dies(PATIENCE_SECONDS):
+                os.kill(self._pid, signal.SIGKILL)
+            await self.buried()
+
+    def complaints(self) -> list[str]:
+        """What it has logged, but for information: its peers are honest, and its chain is there."""
+        words = ("level=WARNING", "level=ERROR", "level=CRITICAL", "Traceback")
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [line for line in lines if any(word in line for word in words)]
+
+
+class World:
+    def __init__(self, directory: Path, chance: random.Random, options: list[str]) -> None:
+        self.directory = directory
+        self.chain = Chain(directory)
+        self.nodes: dict[str, TortureNode] = {}
+        self.outpoints: list[str] = []
+        """Of every channel's funding."""
+        self._chance = chance
+        self._options = options
+        self._zygote: Zygote | None = None
+
+    async def start(self) -> None:
+        self._zygote = Zygote(self.directory / "zygote.log")
+        await self.chain.start()
+        for name in NAMES:
+            port = free_port(self._chance)
+            self.nodes[name] = TortureNode(name, self.directory, self.chain, self._zygote, port, self._options)
+        for node in self.nodes.values():
+            await node.start()
+
+    async def stop(self) -> None:
+        for node in self.nodes.values():
+            await node.stop()
+        await self.chain.stop()
+        if self._zygote is not None:
+            self._zygote.close()
+
+    async def mine(self, blocks: int) -> None:
+        """And until every node has seen them."""
+        await self.chain.mine(blocks)
+        height = await self.chain.height()
+
+        async def seen() -> bool:
+            infos = [await node.call("getinfo") for node in self.nodes.values()]
+            return all(info["block_height"] >= height for info in infos)
+
+        await until(f"all nodes to see block {height}", seen)
+
+    async def open_channels(self) -> None:
+        for node in self.nodes.values():
+            for _ in range(COINS):
+                address = (await node.call("newaddress"))["address"]
+                await self.chain.call("sendtoaddress", address, FUNDING_SAT / 1e8)
+        await self.mine(1)
+        # Both ways, so that each knows where to call the other.
+        for one, other in CHANNELS:
+            await self.nodes[one].call("connect", address=self.nodes[other].address)
+        for opener, peer in CHANNELS:
+            node_id = self.nodes[peer].node_id
+            await self.nodes[opener].call("open", node_id=node_id, amount_sat=CHANNEL_SAT, push_msat=PUSH_MSAT)
+
+        async def funded() -> bool:
+            return len(await self.chain.call("getrawmempool")) == len(CHANNELS)
+
+        await until("the fundings in the mempool", funded)
+        await self.mine(CONFIRMATIONS)
+        channels = await until("all channels to be usable", self.quiet_channels)
+        self.outpoints = sorted({each["funding_txo"] for mine in channels.values() for each in mine})
+
+    async def quiet_channels(self) -> dict[str, list[dict[str, Any]]] | None:
+        """Every node's, if all can be used and none holds an HTLC."""
+        channels = {name: await node.call("list-channels") for name, node in self.nodes.items()}
+        every = [each for mine in channels.values() for each in mine]
+        pending = sum(each["pending_inbound_htlcs"] + each["pending_outbound_htlcs"] for each in every)
+        complete = len(every) == 2 * len(CHANNELS) and all(each["is_usable"] for each in every)
+        return channels if complete and not pending else None
+
+    async def observe(self, payment_ids: dict[str, list[str]]) -> Observation:
+        """`payment_ids`: whose statuses are wanted, by their payers."""
+        statuses: dict[str, list[Any] | None] = {}
+        for name, wanted in payment_ids.items():
+            for start in range(0, len(wanted), STATUSES_AT_ONCE):
+                some = wanted[start : start + STATUSES_AT_ONCE]
+                statuses.update(zip(some, await self.nodes[name].call("statuses", payment_ids=some), strict=True))
+        return Observation(
+            {name: await node.call("list-channels") for name, node in self.nodes.items()},
+            statuses,
+            {name: await node.call("totals") for name, node in self.nodes.items()},
+            {outpoint: await self._is_unspent(outpoint) for outpoint in self.outpoints},
+        )
+
+    async def _is_unspent(self, outpoint: str) -> bool:
+        txid, _, vout = outpoint.partition(":")
+        return await self.chain.call("gettxout", txid, int(vout), True) is not None
