@@ -130,6 +130,17 @@ def test_what_adds_up_has_no_findings() -> None:
     assert [ledger.expected_change(name) for name in NAMES] == [2500 - 7000 - FEE, FEE - 2500, 7000]
 
 
+def test_a_close_that_both_wanted_is_none_that_was_forced() -> None:
+    ledger, _ = world()
+    ledger.saw("alice", closed(3, "LocallyInitiatedCooperativeClosure"))
+    assert ledger.check_events(closing=True).lines == []
+    reason = 'alice has closed a channel: {"type": "LocallyInitiatedCooperativeClosure"}'
+    assert ledger.check_events().force_closes == [reason]
+    ledger.saw("bob", closed(3, "CommitmentTxConfirmed"))
+    reason = 'bob has closed a channel: {"type": "CommitmentTxConfirmed"}'
+    assert ledger.check_events(closing=True).lines == [reason]
+
+
 def _lose_an_event(ledger: Ledger, seen: Observation) -> None:
     ledger.saw("carol", {"sequence": 4, "event": "PaymentClaimable", "payment_hash": "00"})
 
