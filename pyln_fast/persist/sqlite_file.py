@@ -76,6 +76,11 @@ def forget_wal(path: Path) -> None:
         _kept_wal(path).unlink(missing_ok=True)
 
 
+def wal_bytes(path: Path) -> int:
+    """What a life that did not end cleanly has left in SQLite's log, and a start reads through."""
+    return _wal(path).stat().st_size if _wal(path).exists() else 0
+
+
 def _wal(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 

@@ -47,6 +47,7 @@ class SqliteStore(JournalStore):
         disk.create_private(self._path)
         sqlite_file.keep_wal(self._path)
         with sqlite_file.translated(self._path):
+            self._wal_estimate = sqlite_file.wal_bytes(self._path)
             sqlite_file.sync_wal(self._path)
             self._db = sqlite_file.connect(self._path)
             try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.kv_store import LoadedState
 from pyln_fast.persist.memory_store import MemoryStore
-from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist.sqlite_store import WAL_BYTES, SqliteStore
 from pyln_fast.records import Batch, Delete, Put, Write
 from tests.persist.conftest import OpenStore
 
@@ -111,6 +111,29 @@ def test_a_crash_while_sqlites_log_is_folded_changes_nothing(tmp_path: Path) -> 
     store.append(turn(61))
     assert restart_from(tmp_path / "copy", files_of(tmp_path / "live")) == model(61)
     store.close()
+
+
+def test_sqlites_log_is_folded_however_short_the_lives(tmp_path: Path) -> None:
+    """It is read through at every start, so a node that is killed again and again must not let it grow for ever."""
+    directory, sequence, sizes = tmp_path / "life 0", 0, []
+    for life in range(1, 9):
+        store = small(directory)
+        for _ in range(300):
+            sequence += 1
+            store.append(turn(sequence))
+            if store.checkpoint_due:
+                while store.checkpoint():
+                    pass
+        files = files_of(directory)
+        sizes.append(len(files["node.db-wal"]))
+        store.close()
+        # As SIGKILL leaves it: nothing was closed.
+        directory = tmp_path / f"life {life}"
+        directory.mkdir(mode=0o700)
+        for name, data in files.items():
+            (directory / name).write_bytes(data)
+    assert max(sizes) < 3 * WAL_BYTES, sizes
+    assert restart_from(tmp_path / "copy", files) == model(sequence)
 
 
 def test_a_crash_while_the_database_is_made_leaves_none_or_an_empty_one(tmp_path: Path) -> None:
