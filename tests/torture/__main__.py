@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -96,6 +97,8 @@ def main() -> int:
     console = Console(width=120 if not sys.stdout.isatty() else None, highlight=False, soft_wrap=True)
     where = TEMPORARY if TEMPORARY.is_dir() else None
     directory = arguments.data_dir or Path(tempfile.mkdtemp(prefix="pyln-fast-torture-", dir=where))
+    # What is written to a node that has just been killed is no news.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     held = False
     try:
         tortures = asyncio.run(run_all(arguments, directory.resolve(), console))

@@ -29,6 +29,8 @@ PAUSE_SECONDS = 0.02
 """After a refusal: the peer is probably dead."""
 FLAWED, HELD = 0.2, 0.15
 """Parts of the payments."""
+AGAIN, AGAIN_SECONDS = 0.1, 1.0
+"""The part of them that is asked for again when it was made, and how long after."""
 
 
 class Load:
@@ -110,6 +112,8 @@ class Load:
         await self._begin(payment, invoice)
         if payment.begun:
             await over.wait()
+            if self._chance.random() < AGAIN and self._ledger.ends(payment)[0].sent:
+                await self._pay_again(payment, invoice)
         else:
             await asyncio.sleep(PAUSE_SECONDS)
         del self._over[payment_id]
@@ -144,6 +148,18 @@ class Load:
                 if refused.kind != "RetryableSendFailure" or "RouteNotFound" not in str(refused):
                     raise TortureFailed(f"{payer.name} refuses to begin a payment: {refused}") from None
                 payment.begun = False
+
+    async def _pay_again(self, payment: Payment, invoice: str) -> None:
+        """A user who has lost his notes asks for a payment that was made: it must be refused, after any restart."""
+        await asyncio.sleep(self._chance.uniform(0, AGAIN_SECONDS))
+        payer = self._nodes[payment.payer]
+        try:
+            await self._answered(lambda: payer.call("begin", invoice=invoice, payment_id=payment.payment_id))
+        except RpcRefused as refused:
+            if "DuplicatePayment" in str(refused):
+                return
+            raise
+        raise TortureFailed(f"{payment.payer} pays payment {payment.payment_id[:8]} again")
 
     async def _answered(self, ask: Callable[[], Any]) -> Any:
         """However often the node is killed on the way."""

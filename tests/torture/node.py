@@ -30,8 +30,8 @@ from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentSecret, ShortChannelId
 
 EVENT_FILE = "events.jsonl"
-CHECKPOINT_ROWS = 96
-"""Instead of the default: so that checkpoints run all the time."""
+CHECKPOINT_ROWS, SLICE_KEYS = 48, 12
+"""Instead of the defaults: so that checkpoints run all the time, and in many slices."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
 """Between two calls to a peer: what is dead is soon back here."""
 FLAWS = ("unknown hash", "wrong secret", "low fee", "unknown channel", "underpaid")
@@ -175,6 +175,7 @@ def main(arguments: list[str]) -> None:
     peer_connector.FIRST_PAUSE_SECONDS = FIRST_PAUSE_SECONDS
     peer_connector.LONGEST_PAUSE_SECONDS = LONGEST_PAUSE_SECONDS
     overlay.TAIL_ROWS_DUE = CHECKPOINT_ROWS
+    overlay.SLICE_KEYS = SLICE_KEYS
     SqliteStore.append = deadly("append", SqliteStore.append)  # type: ignore[method-assign]
     SqliteStore.checkpoint = deadly("checkpoint", SqliteStore.checkpoint)  # type: ignore[method-assign]
     app(arguments, prog_name="pyln-fast")

@@ -24,6 +24,8 @@ LIVE_SECONDS = 1.0
 DOWN_SECONDS = 0.4
 DIES_WITHIN_SECONDS = 2.0
 """A node that was told to die in its next checkpoint: after this it is killed from outside."""
+LATEST_DEATH_US = 20_000
+"""After the beginning of a checkpoint's slice or of an append: some slices later."""
 SETTLE_SECONDS = 90.0
 PROBE_MSAT = 1_234_567
 BLOCK_CHANCE = 0.3
@@ -152,7 +154,7 @@ class Torture:
 
     async def _tell_to_die(self, victim: TortureNode, kind: str) -> str:
         """By its own hand, at a moment that nobody could meet from outside. Returns what it died of."""
-        after_us = int(1_000_000 ** self._chance.uniform(0, 0.6))
+        after_us = int(LATEST_DEATH_US ** self._chance.random())
         inside = kind.rpartition(" ")[2]
         with suppress(LocalError):
             await victim.call("die", inside=inside, after_us=after_us)
