@@ -32,9 +32,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from pyln_fast.persist.directory import StoreKind
 from tests.torture.torture import Result, Torture
 
-STORES = ("sqlite", "filesystem")
+STORES = tuple(kind.value for kind in StoreKind)
 TEMPORARY = Path("/var/tmp")
 """On a disk: /tmp is often in memory."""
 

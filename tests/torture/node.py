@@ -19,8 +19,8 @@ from pyln_fast.cli.main import app
 from pyln_fast.node.effects import OfferEvent
 from pyln_fast.payment.invoice import Invoice, decode
 from pyln_fast.payment.outbound import Attempts, OutboundPayment
-from pyln_fast.persist import overlay
-from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist import filesystem_store, overlay
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.rpc.json_values import event_json
 from pyln_fast.rpc.methods import Api, NoParams, Params
 from pyln_fast.runtime import background_processor, peer_connector
@@ -30,7 +30,7 @@ from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentSecret, ShortChannelId
 
 EVENT_FILE = "events.jsonl"
-CHECKPOINT_ROWS, SLICE_KEYS = 48, 12
+CHECKPOINT_ROWS, SLICE_KEYS, SLICE_BYTES = 48, 12, 8 << 10
 """Instead of the defaults: so that checkpoints run all the time, and in many slices."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
 """Between two calls to a peer: what is dead is soon back here."""
@@ -176,6 +176,7 @@ def main(arguments: list[str]) -> None:
     peer_connector.LONGEST_PAUSE_SECONDS = LONGEST_PAUSE_SECONDS
     overlay.TAIL_ROWS_DUE = CHECKPOINT_ROWS
     overlay.SLICE_KEYS = SLICE_KEYS
-    SqliteStore.append = deadly("append", SqliteStore.append)  # type: ignore[method-assign]
-    SqliteStore.checkpoint = deadly("checkpoint", SqliteStore.checkpoint)  # type: ignore[method-assign]
+    filesystem_store.SLICE_BYTES = SLICE_BYTES
+    JournalStore.append = deadly("append", JournalStore.append)  # type: ignore[method-assign]
+    JournalStore.checkpoint = deadly("checkpoint", JournalStore.checkpoint)  # type: ignore[method-assign]
     app(arguments, prog_name="pyln-fast")

@@ -13,7 +13,7 @@ TORTURE = [sys.executable, "-m", "tests.torture"]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("store", ["sqlite", "filesystem"])
 def test_a_run_with_one_kill(tmp_path: Path, store: str) -> None:
     results, data_dir = tmp_path / "results.json", tmp_path / "data"
     arguments = ["--kills", "1", "--store", store, "--json", str(results), "--data-dir", str(data_dir)]

@@ -31,12 +31,14 @@ PROBE_MSAT = 1_234_567
 BLOCK_CHANCE = 0.3
 """Of a block between two kills. Few enough that no HTLC comes near to its deadline between two checks."""
 KINDS = {
-    "one": 0.4,
+    "one": 0.3,
     "two at once": 0.15,
     "shortly after a restart": 0.2,
-    "in a checkpoint": 0.15,
+    "in a checkpoint": 0.25,
     "in an append": 0.1,
 }
+CLOSE_SECONDS = 0.03
+"""In which a kill falls into the negotiation of the closes."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -67,7 +69,7 @@ class Torture:
         self.ledger = Ledger()
         self._kills = kills
         self._chance = random.Random(f"{seed} {store}")
-        options = [] if store == "sqlite" else ["--store", store]
+        options = ["--store", store]
         directory.mkdir(parents=True, exist_ok=True)
         self.world = World(directory, self._chance, options)
         self._load = Load(self.world.nodes, self.ledger, random.Random(f"{seed} {store} load"), f"{seed} {store}")
@@ -122,20 +124,20 @@ class Torture:
         return sum(node.kills for node in self.world.nodes.values())
 
     async def _torture(self) -> None:
-        due = KILLS_BETWEEN_CHECKS
+        """All kills but one, which is for the closes."""
+        due, last = KILLS_BETWEEN_CHECKS, max(self._kills - 1, 1)
         self._load.begin()
-        while self.killed < self._kills:
-            await self._kill()
+        while self.killed < last:
+            await self._kill(last - self.killed)
             self._load.check()
-            if self.killed >= due and self.killed < self._kills:
+            if self.killed >= due and self.killed < last:
                 due = self.killed + KILLS_BETWEEN_CHECKS
                 await self._check()
                 self._load.begin()
         await self._check()
 
-    async def _kill(self) -> None:
+    async def _kill(self, left: int) -> None:
         kind = self._chance.choices(list(KINDS), list(KINDS.values()))[0]
-        left = self._kills - self.killed
         if left < 2 and kind in ("two at once", "shortly after a restart"):
             kind = "one"
         victims = [self.world.nodes[name] for name in self._chance.sample(NAMES, 2 if kind == "two at once" else 1)]
@@ -231,8 +233,16 @@ class Torture:
         assert before is not None
         wallets = {name: (await node.call("balance"))["confirmed_sat"] for name, node in self.world.nodes.items()}
         closing = {each["channel_id"]: name for name, mine in before.items() for each in mine}
-        for channel_id, name in closing.items():
-            await self.world.nodes[name].call("close", channel_id=channel_id)
+        asking = asyncio.gather(*(self._ask_to_close(name, channel_id) for channel_id, name in closing.items()))
+        if self.killed < self._kills:
+            await asyncio.sleep(self._chance.uniform(0, CLOSE_SECONDS))
+            victim = self.world.nodes[self._chance.choice(NAMES)]
+            await victim.kill()
+            self.kinds["in the closes"] += 1
+            agreed = len(await self.world.chain.call("getrawmempool"))
+            self._say(f"{victim.name} was killed when {agreed} of {len(closing)} closing transactions were broadcast")
+            await self._restart(victim)
+        await asking
 
         async def negotiated() -> list[str] | None:
             txids: list[str] = await self.world.chain.call("getrawmempool")
@@ -246,6 +256,18 @@ class Torture:
 
         await until("the nodes to let go of their closed channels", gone)
         await self._check_close(before, wallets, txids)
+
+    async def _ask_to_close(self, name: str, channel_id: str) -> None:
+        """Until the node has said that it will, or is seen to."""
+        node = self.world.nodes[name]
+
+        async def asked() -> bool:
+            found = [each for each in await node.call("list-channels") if each["channel_id"] == channel_id]
+            if found and found[0]["channel_shutdown_state"] == "NotShuttingDown":
+                await node.call("close", channel_id=channel_id)
+            return True
+
+        await until(f"{name} to begin the close of {channel_id[:8]}", asked)
 
     async def _check_close(
         self, before: dict[str, list[dict[str, Any]]], wallets: dict[str, int], txids: list[str]
