@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pyln_fast.errors import LocalError
+from pyln_fast.persist.check import check
 from tests.torture.accounts import NAMES, Findings, Ledger, Observation
 from tests.torture.load import Load
 from tests.torture.world import CONFIRMATIONS, POLL_SECONDS, TortureFailed, TortureNode, World, until
@@ -24,6 +25,8 @@ LIVE_SECONDS = 1.0
 DOWN_SECONDS = 0.4
 DIES_WITHIN_SECONDS = 2.0
 """A node that was told to die in its next checkpoint: after this it is killed from outside."""
+CHECK_CHANCE = 0.1
+"""Of a look at the whole database of a node that was killed."""
 LATEST_DEATH_US = 20_000
 """After the beginning of a checkpoint's slice or of an append: some slices later."""
 SETTLE_SECONDS = 90.0
@@ -173,10 +176,19 @@ class Torture:
         await starting
 
     async def _restart(self, victim: TortureNode) -> None:
-        if self._chance.random() < 0.5:
+        if self._chance.random() < CHECK_CHANCE:
+            await self._check_database(victim)
+        elif self._chance.random() < 0.5:
             await asyncio.sleep(self._chance.uniform(0, DOWN_SECONDS))
         if not await victim.start():
             raise TortureFailed(f"{victim.name} has ended by itself: see {victim.log}")
+
+    async def _check_database(self, victim: TortureNode) -> None:
+        """Every record in it, as the kill has left it."""
+        report = await asyncio.to_thread(check, victim.data_dir)
+        if not report.whole:
+            self.findings.lost += [f"{victim.name}'s database: {problem}" for problem in report.problems]
+            raise TortureFailed(f"{victim.name}'s database is damaged after {self.killed} kills")
 
     # --- checks
 
@@ -256,6 +268,11 @@ class Torture:
 
         await until("the nodes to let go of their closed channels", gone)
         await self._check_close(before, wallets, txids)
+        for node in self.world.nodes.values():
+            await node.stop()
+            await self._check_database(node)
+        self._take(Findings())
+        self._closed = True
 
     async def _ask_to_close(self, name: str, channel_id: str) -> None:
         """Until the node has said that it will, or is seen to."""
@@ -287,7 +304,6 @@ class Torture:
             if (told := len(self.ledger.books[name].closed)) != len(mine):
                 found.other.append(f"{name} tells of {told} closed channels, not {len(mine)}")
         self._take(found)
-        self._closed = True
 
     async def _closing_fees(self, channels: list[dict[str, Any]], txids: list[str]) -> dict[str, int]:
         """In satoshis, by the funding outpoint that a confirmed transaction spends. What is lost by rounding down to
