@@ -249,6 +249,25 @@ def _end_a_stranger(ledger: Ledger, seen: Observation) -> None:
     ledger.saw("carol", {**failed(3, 0), "payment_id": "99" * 32})
 
 
+def _claim_for_a_stranger(ledger: Ledger, seen: Observation) -> None:
+    ledger.saw("carol", {**claimed(3, 0, 900), "payment_hash": "99" * 32})
+
+
+def _charge_for_no_hop(ledger: Ledger, seen: Observation) -> None:
+    (end,) = ledger.books["bob"].ends[IDS[DIRECT]]
+    ledger.books["bob"].ends[IDS[DIRECT]] = [replace(end, fee_msat=1)]
+    seen.statuses[IDS[DIRECT]] = ["fulfilled", 1, PREIMAGES[DIRECT].hex()]
+
+
+def _leave_a_failed_one_pending(ledger: Ledger, seen: Observation) -> None:
+    seen.statuses[IDS[REFUSED]] = ["pending", None, None]
+
+
+def _earn_less_than_was_paid(ledger: Ledger, seen: Observation) -> None:
+    ledger.books["bob"].fees_earned_msat = FEE - 1
+    seen.totals["bob"]["fees_earned_msat"] = FEE - 1
+
+
 LOST, TWICE, FORCE, MONEY, OTHER = "lost", "paid_twice", "force_closes", "unbalanced", "other"
 DOCTORED: dict[Callable[[Ledger, Observation], None], dict[str, list[str]]] = {
     _lose_an_event: {LOST: ["carol has not told 1 of its events, 3 the first"]},
@@ -287,6 +306,12 @@ DOCTORED: dict[Callable[[Ledger, Observation], None], dict[str, list[str]]] = {
     _leave_a_channel_unusable: {OTHER: ["channel bcbcbcbc of bob is Syncing(Normal)"]},
     _leave_an_htlc: {LOST: ["channel bcbcbcbc of carol still holds HTLCs"]},
     _spend_a_funding: {FORCE: [f"{BC}:0 is spent"]},
+    _claim_for_a_stranger: {OTHER: [f"carol has claimed a payment that nobody asked for: {'99' * 32}"]},
+    _charge_for_no_hop: {MONEY: [f"{TO_ALICE} cost 1 msat, and has no hop between"]},
+    _leave_a_failed_one_pending: {OTHER: [f"{TO_BOB} is pending on record"]},
+    _earn_less_than_was_paid: {
+        MONEY: ["bob has forwarded 1 payments for 999 msat, 1 were made over bob for 1000 msat"]
+    },
     _end_a_stranger: {OTHER: [f"carol has ended a payment that nobody asked for: {'99' * 32}"]},
 }
 
