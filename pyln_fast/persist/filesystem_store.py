@@ -91,7 +91,7 @@ class FilesystemStore(JournalStore):
     def _drop_leftovers(self) -> None:
         """Of checkpoints that a crash ended, before their rename or after it."""
         named = {run.path for run in self._runs}
-        for path in self._directory.glob("run-*"):
+        for path in (*self._directory.glob("run-*"), *self._directory.glob("log-*.new")):
             if path not in named:
                 path.unlink()
         self._drop_old_logs()

@@ -241,6 +241,17 @@ def test_a_crash_at_any_call_of_the_system_leaves_what_was_durable(
         assert found == models[found.sequence], call
 
 
+def test_nothing_is_left_of_a_log_that_a_crash_kept_from_its_name(tmp_path: Path) -> None:
+    """Each would have a name of its own, so a node that is killed again and again would gather them."""
+    filled(tmp_path, 3)
+    left = log_path(tmp_path, 4).name + ".new"
+    (tmp_path / left).write_bytes(bytes(48))
+    store = open_store(tmp_path)
+    assert store.load(["channels"]).sequence == 3
+    assert names(tmp_path) == [log_path(tmp_path, 1).name, "manifest", "tail"]
+    store.close()
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_torn_row_is_cut_away_and_never_comes_back(tmp_path: Path) -> None:
     store = open_store(tmp_path / "live")
