@@ -93,7 +93,7 @@ class Torture:
             watching = asyncio.create_task(self._watch())
             await self.world.open_channels()
             self.ledger.initial = await until("all channels to be usable", self.world.quiet_channels)
-            await self._torture()
+            await self._torture(watching)
             await self._close()
         except (TortureFailed, LocalError) as error:
             self.failure = str(error)
@@ -126,13 +126,15 @@ class Torture:
     def killed(self) -> int:
         return sum(node.kills for node in self.world.nodes.values())
 
-    async def _torture(self) -> None:
+    async def _torture(self, watching: asyncio.Task[None]) -> None:
         """All kills but one, which is for the closes."""
         due, last = KILLS_BETWEEN_CHECKS, max(self._kills - 1, 1)
         self._load.begin()
         while self.killed < last:
             await self._kill(last - self.killed)
             self._load.check()
+            if watching.done():
+                watching.result()
             if self.killed >= due and self.killed < last:
                 due = self.killed + KILLS_BETWEEN_CHECKS
                 await self._check()

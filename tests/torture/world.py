@@ -122,18 +122,24 @@ class TortureNode:
             if self.kills == kills:
                 raise TortureFailed(f"{self.name} does not start again: {self._last_line()}")
             return False
+        client = RpcClient(self.data_dir)
         try:
-            self._client = RpcClient(self.data_dir)
-            await self._client.connect()
-            info = await self._client.call("getinfo")
+            await client.connect()
+            info = await asyncio.wait_for(client.call("getinfo"), ANSWER_SECONDS)
         except NodeNotReachable:
             return False
+        except TimeoutError:
+            raise TortureFailed(f"{self.name} has started, and does not answer: {self.log}") from None
+        if self.kills != kills or gone.is_set():
+            await client.close()
+            return False
+        self._client = client
         self.node_id: str = info["node_id"]
         self.address: str = info["addresses"][0]
-        self.is_up = not gone.is_set()
+        self.is_up = True
         if kills:
             self.restart_seconds.append(time.monotonic() - began)
-        return self.is_up
+        return True
 
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = os.pipe()
