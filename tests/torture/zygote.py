@@ -57,21 +57,25 @@ class Zygote:
 
 def _serve(harness: socket.socket) -> None:
     children: set[int] = set()
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(harness, _MAX_REQUEST_BYTES, 2)
-        if not message:
-            break
-        request = json.loads(message)
-        if "run" in request:
-            answer = _fork(harness, request["run"], descriptors)
-            children.add(answer)
-        else:
-            children.discard(request["reap"])
-            answer = os.waitpid(request["reap"], 0)[1]
-        harness.send(json.dumps(answer).encode())
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    try:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(harness, _MAX_REQUEST_BYTES, 2)
+            if not message:
+                break
+            request = json.loads(message)
+            if "run" in request:
+                answer = _fork(harness, request["run"], descriptors)
+                children.add(answer)
+            else:
+                answer = os.waitpid(request["reap"], 0)[1]
+                children.discard(request["reap"])
+            harness.send(json.dumps(answer).encode())
+    except ConnectionError:
+        pass  # the harness was killed
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _fork(harness: socket.socket, arguments: list[str], descriptors: list[int]) -> int:
