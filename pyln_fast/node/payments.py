@@ -415,11 +415,15 @@ class Payments:
 
     def _finish(self, payment: OutboundPayment) -> None:
         state = self._core.state
-        state.payments[payment.payment_id] = payment
+        state.payments[payment.payment_id] = payment.remembered()
         state.history.append(FINISHED_PAYMENTS.put(payment.payment_id, payment))
 
     def timer_tick(self) -> None:
-        """A minute has passed: what ended long enough ago is forgotten here and stays in the history."""
+        """A minute has passed: what ended long enough ago is forgotten here and stays in the history.
+
+        Ages are kept in memory alone, for writing every recent payment again each minute would cost more than making
+        it. A restart begins to count anew: a PaymentId is then remembered for longer.
+        """
         payments = self._core.state.payments
         under_way = {
             htlc.source.payment_id
@@ -434,7 +438,8 @@ class Payments:
             if payment.finished_ticks >= IDEMPOTENCY_TIMEOUT_TICKS:
                 del payments[payment.payment_id]
             else:
-                payments[payment.payment_id] = replace(payment, finished_ticks=payment.finished_ticks + 1)
+                older = replace(payment, finished_ticks=payment.finished_ticks + 1)
+                payments.set_in_memory(payment.payment_id, older)
 
 
 def _usable(channel_id: ChannelId, state: Normal, feerate: FeeratePerKw) -> UsableChannel:

@@ -90,13 +90,20 @@ class OutboundPayment(msgspec.Struct, frozen=True, array_like=True):
     preimage: PaymentPreimage | None = None
     fee_paid_msat: Msat | None = None
     finished_ticks: int = 0
-    """Timer ticks since it ended: it is remembered for IDEMPOTENCY_TIMEOUT_TICKS."""
+    """Timer ticks of this run since it ended: it is remembered for IDEMPOTENCY_TIMEOUT_TICKS."""
     first_attempt: int = 0
     """Higher when the PaymentId was used for a payment that failed."""
 
     @property
     def is_over(self) -> bool:
         return self.status in (PaymentStatus.FULFILLED, PaymentStatus.FAILED)
+
+    def remembered(self) -> OutboundPayment:
+        """What is kept of a payment that is over until it is forgotten: what only an attempt needs is in the history
+        alone."""
+        return msgspec.structs.replace(
+            self, payment_metadata=None, custom_tlvs=(), hints=(), attempt=None, failed_channels=()
+        )
 
     def may_retry(self, now: UnixTime) -> bool:
         """Whether another attempt is allowed after one has failed."""

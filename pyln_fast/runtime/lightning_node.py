@@ -353,12 +353,14 @@ class LightningNode:
         await self.submit(lambda node: node.payments.abandon_payment(payment_id))
 
     async def list_payments(self, *, history: bool = True) -> list[OutboundPayment]:
-        """Those that we make, and with `history` every one that we ever made; the oldest first."""
+        """Those that we make, and with `history` every one that we ever made; the oldest first. Without it, those that
+        are over lack what only the history keeps: hints, custom TLVs, metadata and the attempt."""
         recent = await self.submit(lambda node: dict(node.core.state.payments))
         found = {}
         if history:
             for key, value in await self._up.scan(FINISHED_PAYMENTS.name):
                 found[PaymentId(key)] = FINISHED_PAYMENTS.decode(value)
+        recent = {key: payment for key, payment in recent.items() if not (payment.is_over and key in found)}
         return sorted({**found, **recent}.values(), key=lambda payment: payment.began_at)
 
     async def list_forwards(self) -> list[ForwardedPayment]:
