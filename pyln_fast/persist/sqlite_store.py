@@ -126,7 +126,12 @@ class SqliteStore(JournalStore):
                 self._db.execute("DELETE FROM state WHERE name = ? AND key = ?", (table, key))
             return old, None
         new = row_checksum(table, key, value)
-        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", (table, key, value, new))
+        if old is None:
+            self._db.execute("INSERT INTO state VALUES (?, ?, ?, ?)", (table, key, value, new))
+        else:
+            self._db.execute(
+                "UPDATE state SET value = ?, checksum = ? WHERE name = ? AND key = ?", (value, new, table, key)
+            )
         return old, new
 
     def _fold_wal(self) -> None:
