@@ -1,7 +1,8 @@
 """A store on a thread of its own: the loop never waits for a disk.
 
 Everything is done in the order of submission. With nothing to do the thread checkpoints, one slice at a time, so that a
-batch waits for one slice at most; only when the tail has grown far too long do slices come before batches.
+batch waits for one slice at most; only when the tail has grown far too long do slices come before batches, as many as
+it takes: what a start has to replay is bounded.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class StoreWriter:
             self._store.close()
 
     def _append(self, batch: Batch) -> None:
-        if self._store.checkpoint_urgent:
-            self._store.checkpoint()
+        while self._store.checkpoint_urgent and self._store.checkpoint():
+            pass
         self._store.append(batch)
         self._low_space = self._store.low_space
 

@@ -8,7 +8,7 @@ import pytest
 from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.kv_store import DiskFull, StoreError
 from pyln_fast.persist.memory_store import MemoryStore, MemoryWriter
-from pyln_fast.persist.overlay import Overlay
+from pyln_fast.persist.overlay import SLICE_KEYS, Overlay
 from pyln_fast.persist.store_writer import StoreWriter
 from pyln_fast.records import Batch, Put
 from tests.persist.conftest import OpenStore
@@ -103,6 +103,29 @@ def test_a_tail_that_is_far_too_long_goes_first(
     told.wait(100)
     assert store.tail_rows <= 10
     writer.close()
+
+
+def test_a_load_without_a_pause_keeps_the_tail_bounded(
+    tmp_path: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the size of a batch: each of these is as much as several slices."""
+    monkeypatch.setattr(Overlay, "due", property(lambda overlay: False))
+    monkeypatch.setattr(Overlay, "urgent", property(lambda overlay: overlay.rows >= 10))
+    store, told = open_store(tmp_path), Told()
+    writer = StoreWriter(store, no_failure)
+    batches = [
+        Batch(sequence, tuple(Put("payments", b"%d %d" % (sequence, n), b"p") for n in range(4 * SLICE_KEYS)))
+        for sequence in range(1, 41)
+    ]
+    for each in batches:
+        writer.submit(each, lambda sequence, error: told(error, store.tail_rows))
+    writer.close()
+    assert [error for error, _ in told.seen] == [None] * 40
+    assert max(rows for _, rows in told.seen) == 10
+    again = open_store(tmp_path)
+    assert again.tail_rows <= 10
+    assert again.load() == MemoryStore(batches).load()
+    again.close()
 
 
 def test_after_a_failure_every_batch_fails_and_nothing_is_checkpointed(
