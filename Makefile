@@ -6,10 +6,10 @@ STAMP := $(VENV)/.ready
 NATIVE := $(wildcard ext/src/*.c ext/src/*.h ext/include/*.h ext/cython/*.pyx ext/cython/*.pxd) setup.py
 ARGS ?=
 
-.PHONY: help demo simulate torture test lint format bench interop sanitize ctime fuzz package clean
+.PHONY: help demo simulate torture test lint format bench bench-history interop sanitize ctime fuzz package clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 # The dependencies where pyproject.toml changed, else only what is compiled.
 $(STAMP): pyproject.toml $(NATIVE)
@@ -45,6 +45,9 @@ format: $(STAMP) ## the layout that make lint asks for
 
 bench: $(STAMP) ## the benchmarks and their table (ARGS="--json FILE")
 	@$(BIN)/python -m pytest benchmarks $(ARGS)
+
+bench-history: $(STAMP) ## do payments slow down with a past of a million? (minutes; ARGS="--payments N --rounds R --json FILE")
+	@$(BIN)/python -m pytest -s -o tmp_path_retention_policy=failed benchmarks/history.py $(ARGS)
 
 PEERS ?= ldk
 interop: $(STAMP) ## against other implementations, PEERS=ldk (needs node and npm; ARGS="--json FILE", "--help")

@@ -30,6 +30,8 @@ _LINES = pytest.StashKey[list]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--json", metavar="FILE", type=Path, help="write what the benchmarks report as JSON")
+    parser.addoption("--payments", metavar="N", type=int, default=1_000_000, help="of the past in history.py")
+    parser.addoption("--rounds", metavar="R", type=int, default=5, help="runs of each pair in history.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
