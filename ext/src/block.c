@@ -268,9 +268,11 @@ static inline void resolve(walk *w, const lookup *item) {
 
 /* The walk itself. 0 if the bytes are not one block. */
 static int walk_block(walk *w, size_t block_len) {
-    const unsigned char *p = w->block + HEADER_LEN;
+    const unsigned char *p;
     uint64_t n_txs;
     if (block_len < HEADER_LEN + 1 || block_len > LNF_MAX_BLOCK) return 0;
+    w->end = w->block + block_len;
+    p = w->block + HEADER_LEN;
     if (!compact_size(&n_txs, &p, w->end) || n_txs == 0 || n_txs > (size_t)(w->end - p) / MIN_TX) return 0;
     for (uint64_t i = 0; i < n_txs; i++) {
         layout tx;
@@ -292,7 +294,6 @@ int lnf_block_scan(unsigned char *hash32, lnf_block_hit *hits, size_t *n_hits, s
     memset(&w, 0, offsetof(walk, queue));
     w.set = set;
     w.block = w.asked = block;
-    w.end = block + block_len;
     w.hits = hits;
     w.max_hits = max_hits;
     int good = walk_block(&w, block_len);
@@ -380,11 +381,13 @@ static void merkle_finish(unsigned char *root32, merkle *tree) {
 }
 
 int lnf_block_check_merkle_root(const unsigned char *block, size_t block_len) {
-    const unsigned char *p = block + HEADER_LEN, *end = block + block_len;
+    const unsigned char *p, *end;
     merkle tree;
     uint64_t n_txs;
     unsigned char root32[32];
     if (block_len < HEADER_LEN + 1 || block_len > LNF_MAX_BLOCK) return 0;
+    p = block + HEADER_LEN;
+    end = block + block_len;
     if (!compact_size(&n_txs, &p, end) || n_txs == 0 || n_txs > (size_t)(end - p) / MIN_TX) return 0;
     tree.count = 0;
     tree.repeated = 0;
