@@ -94,7 +94,7 @@ def decode(kind: type[Record], data: bytes) -> Record:
     decoder: msgspec.msgpack.Decoder[Record] = _decoder(cast(Any, kind))
     try:
         return decoder.decode(memoryview(data)[1:])
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         # Where, but not what: msgspec quotes the value that it did not like.
         _, _, where = str(error).partition(" - at ")
         raise DecodeError(what, f"its bytes are not of that type, at {where or 'its end'}") from None

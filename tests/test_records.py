@@ -83,6 +83,13 @@ def test_any_bytes_decode_or_raise_decode_error(data: bytes) -> None:
             decode(Wrapped, candidate)
 
 
+def test_what_is_nested_too_deeply_is_a_decode_error() -> None:
+    newer_field = b"\x91" * 5000 + b"\xc0"
+    data = bytes([RECORD_VERSION]) + b"\x93\xa6closed\xa1x" + newer_field
+    with pytest.raises(DecodeError, match=r"^a record Closed: its bytes are not of that type, at its end$"):
+        decode(Closed, data)
+
+
 def test_the_error_does_not_quote_the_bytes() -> None:
     data = encode(("open", "a secret in the wrong place", (), None, 5))
     with pytest.raises(DecodeError, match=r"^a record Open: its bytes are not of that type, at `\$\[1\]`$"):

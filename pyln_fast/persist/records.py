@@ -79,7 +79,7 @@ def unframe_header(payload: object, checksum: object) -> Header:
         raise DecodeError("the header", "its checksum does not match")
     try:
         return msgspec.msgpack.decode(payload, type=Header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DecodeError("the header", str(error)) from None
 
 
