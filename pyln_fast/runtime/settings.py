@@ -67,7 +67,7 @@ def read_config(path: Path) -> UserConfig:
             return to_config(tomllib.load(file))
     except OSError as error:
         raise InvalidSettings(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, InvalidConfig) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError, InvalidConfig) as error:
         raise InvalidSettings(f"{path}: {error}") from None
 
 
@@ -89,7 +89,7 @@ def override(config: UserConfig, assignments: list[str]) -> UserConfig:
             raise InvalidSettings(f"{assignment}: there is no such setting")
         try:
             place[last] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError, LookupError):
             raise InvalidSettings(f"{assignment}: the value is not as TOML writes one") from None
     try:
         return to_config(values)

@@ -42,6 +42,23 @@ def test_a_file_that_cannot_be_meant(tmp_path: Path, text: str, why: str) -> Non
     assert str(error.value).startswith(f"{path}: {why}")
 
 
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'a = "\xff"', "'utf-8' codec can't decode byte 0xff in position 5: invalid start byte"),
+        (b"a = " + b"[" * 5000, "maximum recursion depth exceeded"),
+        (b"a = " + b"9" * 5000, "Exceeds the limit (4300 digits) for integer string conversion"),
+    ],
+    ids=["not UTF-8", "nested", "number"],
+)
+def test_a_file_that_python_cannot_read(tmp_path: Path, data: bytes, why: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(data)
+    with pytest.raises(InvalidSettings) as error:
+        read_config(path)
+    assert str(error.value).startswith(f"{path}: {why}")
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings) as error:
         read_config(tmp_path / "config.toml")
@@ -64,6 +81,12 @@ def test_overrides() -> None:
         ("channel_config.no_such=1", "channel_config.no_such=1: there is no such setting"),
         ("accept_inbound_channels.deeper=1", "accept_inbound_channels.deeper=1: there is no such setting"),
         ("accept_inbound_channels=yes", "accept_inbound_channels=yes: the value is not as TOML writes one"),
+        pytest.param("x=" + "[" * 5000, "x=" + "[" * 5000 + ": there is no such setting", id="x=[[[…"),
+        pytest.param(
+            "accept_inbound_channels=" + "[" * 5000,
+            "accept_inbound_channels=" + "[" * 5000 + ": the value is not as TOML writes one",
+            id="[[[…",
+        ),
         ("accept_inbound_channels=2", "Expected `bool`, got `int` - at `$.accept_inbound_channels`"),
     ],
 )
