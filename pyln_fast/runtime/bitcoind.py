@@ -36,12 +36,18 @@ from pyln_fast.types import (
 )
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, Decimal)
 
 _LOG = logging.getLogger(__name__)
 
 FEE_SECONDS = 60.0
 """Estimates move with the blocks; a full mempool can move faster."""
 _COIN = 100_000_000
+_MAX_MONEY_BTC = 21_000_000
+_MAX_BTC_PER_KVB = 171
+"""In `update_fee` a feerate has four bytes."""
+_MAX_HEIGHT = 499_999_999
+"""From 500,000,000 on a lock time is a time (Bitcoin Core, LOCKTIME_THRESHOLD)."""
 # Bitcoin Core, validation.cpp: reasons why a transaction that is there already is refused.
 _KNOWN_ALREADY = ("txn-already-in-mempool", "txn-already-known", "txn-same-nonwitness-data-in-mempool")
 
@@ -152,7 +158,7 @@ class BitcoindClient:
 
     async def refresh_fees(self) -> None:
         """Asks for every estimate. Raises a BitcoindError, and the old ones stay."""
-        mempool_min = await self._ask(lambda info: sat_per_kw(Decimal(info["mempoolminfee"])), "getmempoolinfo")
+        mempool_min = await self._ask(lambda info: _feerate(info, "mempoolminfee"), "getmempoolinfo")
         estimates: dict[tuple[int, str], FeeratePerKw | None] = {}
         for rule in ESTIMATES.values():
             key = rule.blocks, rule.mode
@@ -216,7 +222,7 @@ def _block_hash(answer: str) -> BlockHash:
 
 
 def _height(answer: dict[str, Any]) -> BlockHeight:
-    return BlockHeight(int(answer["height"]))
+    return BlockHeight(_in_range("height", msgspec.convert(answer["height"], int), _MAX_HEIGHT))
 
 
 def _header(answer: str) -> bytes:
@@ -229,8 +235,20 @@ def _header(answer: str) -> bytes:
 def _utxo(answer: dict[str, Any] | None) -> TxOut | None:
     if answer is None:
         return None
-    return TxOut(Sat(int(Decimal(answer["value"]) * _COIN)), bytes.fromhex(answer["scriptPubKey"]["hex"]))
+    value_btc = _in_range("value", Decimal(answer["value"]), _MAX_MONEY_BTC)
+    return TxOut(Sat(int(value_btc * _COIN)), bytes.fromhex(answer["scriptPubKey"]["hex"]))
 
 
 def _estimate(answer: dict[str, Any]) -> FeeratePerKw | None:
-    return sat_per_kw(Decimal(answer["feerate"])) if "feerate" in answer else None
+    return _feerate(answer, "feerate") if "feerate" in answer else None
+
+
+def _feerate(answer: dict[str, Any], name: str) -> FeeratePerKw:
+    return sat_per_kw(_in_range(name, Decimal(answer[name]), _MAX_BTC_PER_KVB))
+
+
+def _in_range(name: str, value: Number, most: int) -> Number:
+    """Raises ValueError. It comes before any conversion: of 1e999999 that alone would take long."""
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} is not from 0 to {most}")
+    return value

@@ -148,7 +148,7 @@ class BitcoindRpc:
             raise BitcoindRefusedLogin(self.url, self._what_was_refused())
         try:
             reply = _DECODER.decode(answer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as error:
             text = answer[:80].decode(errors="replace").strip() or "an empty answer"
             raise BitcoindUnreachable(self.url, f"HTTP status {status}: {text}") from error
         if reply.error is None:

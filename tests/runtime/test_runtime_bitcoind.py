@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from pyln_fast.chain.interfaces import ConfirmationTarget, Sweep
 from pyln_fast.runtime.bitcoind import BitcoindClient, BroadcastFailed, parents_first
-from pyln_fast.runtime.bitcoind_rpc import BitcoindError
+from pyln_fast.runtime.bitcoind_rpc import BitcoindError, BitcoindRpc
 from pyln_fast.types import OutPoint, Txid, TxOut
 from tests.oracle.block import sha256d
 from tests.runtime.fake_bitcoind import FakeBitcoind, Fault
@@ -19,6 +20,7 @@ def tx(*outpoints: bytes) -> bytes:
     return (2).to_bytes(4, "little") + bytes([len(outpoints)]) + inputs + b"\x01" + bytes(8) + b"\x01\x51" + bytes(4)
 
 
+SCRIPT = {"scriptPubKey": {"hex": "51"}}
 PARENT = tx(b"\x01" * 36)
 OTHER_PARENT = tx(b"\x02" * 36)
 CHILD = tx(sha256d(OTHER_PARENT) + bytes(4), sha256d(PARENT) + bytes(4))
@@ -91,6 +93,28 @@ def test_nonsense_is_one_clear_line(nonsense: object) -> None:
                 await client.get_utxo(OutPoint(Txid(bytes(32)), 0))
 
     scenario(play)
+
+
+@pytest.mark.parametrize("number", [Decimal("1e999999"), Decimal("-1"), Decimal("NaN"), "Infinity", 21_000_001])
+def test_numbers_that_cannot_be(number: object) -> None:
+    """They come as they are: our fake cannot write them."""
+
+    class Rpc(BitcoindRpc):
+        async def call(self, method: str, *params: object) -> Any:
+            names = ("height", "value", "mempoolminfee", "feerate")
+            return "00" * 32 if method == "getbestblockhash" else {**dict.fromkeys(names, number), **SCRIPT}
+
+    async def play() -> None:
+        client = BitcoindClient(Rpc("http://127.0.0.1:8332"))
+        with pytest.raises(BitcoindError, match="bitcoind: gettxout: an answer that cannot be understood"):
+            await client.get_utxo(OutPoint(Txid(bytes(32)), 0))
+        with pytest.raises(BitcoindError, match="bitcoind: getmempoolinfo: an answer that cannot be understood"):
+            await client.refresh_fees()
+        if number != 21_000_001:
+            with pytest.raises(BitcoindError, match="bitcoind: getblockheader: an answer that cannot be understood"):
+                await client.get_best_block()
+
+    asyncio.run(play())
 
 
 def test_utxo_lookup() -> None:

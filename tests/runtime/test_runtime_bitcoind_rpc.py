@@ -173,3 +173,15 @@ def test_not_json(status: int, text: str) -> None:
             await rpc.close()
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"result": "\xff"}', b'{"result": ' + b"[" * 5000, b'{"result": 1e99999999999999999999}'],
+    ids=["not UTF-8", "nested", "number"],
+)
+def test_json_that_cannot_be_read(answer: bytes) -> None:
+    rpc = BitcoindRpc("http://127.0.0.1:8332")
+    with pytest.raises(BitcoindUnreachable) as caught:
+        rpc._result("x", 200, answer)
+    assert caught.value.why == f"HTTP status 200: {answer[:80].decode(errors='replace')}"
