@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from pyln_fast.errors import DecodeError
+from pyln_fast.errors import DecodeError, LocalError
 from pyln_fast.types import Secret
 
 RECORD_VERSION = 1
@@ -94,6 +94,8 @@ def decode(kind: type[Record], data: bytes) -> Record:
     decoder: msgspec.msgpack.Decoder[Record] = _decoder(cast(Any, kind))
     try:
         return decoder.decode(memoryview(data)[1:])
+    except LocalError as error:
+        raise DecodeError(what, f"a value in it cannot be: {error}") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         # Where, but not what: msgspec quotes the value that it did not like.
         _, _, where = str(error).partition(" - at ")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyln_fast.config import ChannelConfig
 from pyln_fast.errors import DecodeError
 from pyln_fast.records import RECORD_VERSION, Table, decode, encode
 from pyln_fast.types import Msat, OutPoint, PaymentPreimage, PrivateKey, Secret, Txid
@@ -88,6 +89,13 @@ def test_what_is_nested_too_deeply_is_a_decode_error() -> None:
     data = bytes([RECORD_VERSION]) + b"\x93\xa6closed\xa1x" + newer_field
     with pytest.raises(DecodeError, match=r"^a record Closed: its bytes are not of that type, at its end$"):
         decode(Closed, data)
+
+
+def test_a_value_that_its_own_type_refuses_is_a_decode_error() -> None:
+    values = {**msgspec.to_builtins(ChannelConfig()), "forwarding_fee_proportional_millionths": -3}
+    why = "a value in it cannot be: forwarding_fee_proportional_millionths is -3, and must be from 0 to 4294967295"
+    with pytest.raises(DecodeError, match=f"^a record ChannelConfig: {why}$"):
+        decode(ChannelConfig, encode(values))
 
 
 def test_the_error_does_not_quote_the_bytes() -> None:
