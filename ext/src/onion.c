@@ -318,12 +318,13 @@ void lnf_failure_packet_create(unsigned char *packet, const unsigned char *messa
 int lnf_failure_packet_unwrap(unsigned char *message, size_t *message_len, size_t *hop, const unsigned char *packet,
                               size_t packet_len, const unsigned char *shared_secrets, size_t n_hops) {
     unsigned char um32[32], hmac32[32];
-    unsigned char *layer = message + packet_len;
+    unsigned char *layer;
     size_t i, rounds = n_hops > UNWRAP_ROUNDS ? n_hops : UNWRAP_ROUNDS, len;
     int found = 0;
     *message_len = *hop = 0;
     if (packet_len != 0) memset(message, 0, packet_len);
     if (packet_len < FAILURE_OVERHEAD_BYTES) return 0;
+    layer = message + packet_len;
     memcpy(layer, packet, packet_len);
     for (i = 0; i < rounds; i++) {
         const unsigned char *secret32 = i < n_hops ? shared_secrets + 32 * i : ZERO;
