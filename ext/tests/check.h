@@ -63,6 +63,13 @@ static inline int is_zero(const unsigned char *data, size_t len) {
     return any == 0;
 }
 
+/* So that the compiler cannot leave out the reads that made the sum. */
+static inline void use_sum(unsigned sum) {
+    static volatile unsigned used;
+    used = sum;
+    (void)used;
+}
+
 /* Runs `test` on every level of code that this CPU has. */
 static inline void on_every_level(void (*test)(void)) {
     static const unsigned LEVELS[] = {0, LNF_CPU_SHA_NI, LNF_CPU_AVX2, LNF_CPU_AVX2 | LNF_CPU_AVX512};

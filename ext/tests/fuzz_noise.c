@@ -1,16 +1,6 @@
 /* The input decides how messages are cut into frames and reads, and what an attacker changes on the way. */
+#include "fuzz_source.h"
 #include "toy_secp.h"
-
-typedef struct {
-    const unsigned char *data;
-    size_t left;
-} source;
-
-static unsigned next(source *from) {
-    if (from->left == 0) return 0;
-    from->left--;
-    return *from->data++;
-}
 
 /* Raw bytes into every function that a stranger reaches. */
 static void strangers(source *from) {
@@ -26,6 +16,28 @@ static void strangers(source *from) {
         CHECK(lnf_noise_respond(&handshake, RE, RS));
     }
     CHECK(!lnf_noise_finish(them, &send, &receive, &error, &handshake, act) && is_zero(them, 33));
+}
+
+/* A handshake in which one bit of one act may be changed on the way: that act is refused, and no other. */
+static void handshake(source *from) {
+    static const unsigned char LS[32] = {5}, LE[32] = {6}, RS[32] = {7}, RE[32] = {10};
+    unsigned char rs33[33], one[50], two[50], three[66], them[33];
+    lnf_noise_handshake initiator, responder;
+    lnf_noise_cipher send, receive, other_send, other_receive;
+    lnf_noise_error error;
+    const unsigned act = next(from) % 4, at = next(from), bit = 1u << next(from) % 8;
+    toy_encode(rs33, toy_power(3, RS));
+    CHECK(lnf_noise_initiate(&initiator, one, LE, LS, rs33) && lnf_noise_respond(&responder, RE, RS));
+    if (act == 1) one[at % sizeof one] ^= (unsigned char)bit;
+    CHECK(lnf_noise_act_two(two, &error, &responder, one) == (act != 1));
+    if (act == 1) return;
+    if (act == 2) two[at % sizeof two] ^= (unsigned char)bit;
+    CHECK(lnf_noise_act_three(three, &send, &receive, &error, &initiator, two) == (act != 2));
+    if (act == 2) return;
+    if (act == 3) three[at % sizeof three] ^= (unsigned char)bit;
+    CHECK(lnf_noise_finish(them, &other_send, &other_receive, &error, &responder, three) == (act != 3));
+    if (act == 3) return;
+    CHECK(memcmp(send.key32, other_receive.key32, 32) == 0 && memcmp(receive.key32, other_send.key32, 32) == 0);
 }
 
 #define MAX_MESSAGES 40
@@ -77,14 +89,13 @@ static void connection(source *from) {
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t len);
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t len) {
-    static const unsigned LEVELS[] = {0, LNF_CPU_AVX2, ~0u};
     source from = {data, len};
     toy_secp_install();
-    lnf_cpu_restrict(LEVELS[next(&from) % 3]);
-    if (next(&from) % 8 == 0) {
-        strangers(&from);
-    } else {
-        connection(&from);
+    next_level(&from);
+    switch (next(&from) % 8) {
+    case 0: strangers(&from); break;
+    case 1: handshake(&from); break;
+    default: connection(&from);
     }
     return 0;
 }

@@ -1,47 +1,7 @@
 /* Onions in memory of exactly their size, over the toy group: built, peeled, damaged and malformed. */
-#include "toy_secp.h"
+#include "onion_tools.h"
 
-#define TOY_ORDER (TOY_PRIME - 1)
 #define MAX_HOPS 8
-
-static uint64_t toy_scalar(const unsigned char *scalar32) {
-    uint64_t result = 0;
-    for (int i = 0; i < 256; i++) result = (2 * result + (scalar32[i / 8] >> (7 - i % 8) & 1)) % TOY_ORDER;
-    return result;
-}
-
-static int toy_seckey_tweak_mul(const void *ctx, unsigned char *seckey32, const unsigned char *tweak32) {
-    __extension__ typedef unsigned __int128 wide;
-    uint64_t product = (uint64_t)((wide)toy_scalar(seckey32) * toy_scalar(tweak32) % TOY_ORDER);
-    (void)ctx;
-    memset(seckey32, 0, 32);
-    lnf_store_be64(seckey32 + 24, product);
-    return product != 0;
-}
-
-static int toy_pubkey_tweak_mul(const void *ctx, lnf_secp_pubkey *pubkey, const unsigned char *tweak32) {
-    uint64_t number;
-    (void)ctx;
-    memcpy(&number, pubkey->data, 8);
-    number = toy_power(number, tweak32);
-    memcpy(pubkey->data, &number, 8);
-    return 1;
-}
-
-/* What a caller allocates for one packet, to the byte. */
-static int peel(lnf_onion_peeled *out, const unsigned char *packet, size_t len, const unsigned char *data,
-                size_t data_len, const unsigned char *path_key33, const unsigned char *node32) {
-    lnf_onion_sealed in = {packet, len, data, data_len, path_key33};
-    memset(out, 0xee, sizeof *out);
-    out->unwrapped = len < LNF_ONION_OVERHEAD_BYTES ? NULL : exact(2 * (len - LNF_ONION_OVERHEAD_BYTES));
-    out->next_packet = exact(len);
-    return lnf_onion_peel(out, &in, node32);
-}
-
-static void done(lnf_onion_peeled *out) {
-    free(out->unwrapped);
-    free(out->next_packet);
-}
 
 static void there_and_back(size_t n, size_t payload_len, size_t room) {
     unsigned char nodes[MAX_HOPS][32], ids[MAX_HOPS][33], secrets[32 * MAX_HOPS], session32[32], data[7];
@@ -77,20 +37,6 @@ static void there_and_back(size_t n, size_t payload_len, size_t room) {
     }
     free(payload);
     free(packet);
-}
-
-/* A packet with a valid HMAC whose hop sees this field. */
-static void seal(unsigned char *packet, const unsigned char *field, size_t field_len, const unsigned char *node32) {
-    static const unsigned char NONCE[12];
-    unsigned char secret32[32], key32[32];
-    lnf_secp_pubkey point;
-    packet[0] = 0;
-    toy_encode(packet + 1, 9);
-    CHECK(lnf_point_parse(&point, packet + 1) && toy_ecdh(NULL, secret32, &point, node32, NULL, NULL));
-    lnf_hmac_sha256(key32, (const unsigned char *)"rho", 3, secret32, 32);
-    lnf_chacha20_xor(packet + 34, field, field_len, key32, NONCE, 0);
-    lnf_hmac_sha256(key32, (const unsigned char *)"mu", 2, secret32, 32);
-    lnf_hmac_sha256(packet + 34 + field_len, key32, 32, packet + 34, field_len);
 }
 
 static void malformed_lengths(void) {
@@ -169,8 +115,6 @@ static void test(void) {
 
 int main(void) {
     toy_secp_install();
-    lnf_secp.ec_seckey_tweak_mul = toy_seckey_tweak_mul;
-    lnf_secp.ec_pubkey_tweak_mul = toy_pubkey_tweak_mul;
     on_every_level(test);
     return 0;
 }

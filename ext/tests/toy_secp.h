@@ -14,6 +14,7 @@
 #endif
 
 #define TOY_PRIME ((1ull << 61) - 1)
+#define TOY_ORDER (TOY_PRIME - 1)
 
 static inline uint64_t toy_power(uint64_t base, const unsigned char *exponent32) {
     uint64_t result = 1;
@@ -83,11 +84,41 @@ static int toy_ecdh(const void *ctx, unsigned char *output32, const lnf_secp_pub
     return 1;
 }
 
+static inline uint64_t toy_times(uint64_t a, uint64_t b, uint64_t modulus) {
+    __extension__ typedef unsigned __int128 wide;
+    return (uint64_t)((wide)a * b % modulus);
+}
+
+static inline uint64_t toy_scalar(const unsigned char *scalar32) {
+    uint64_t result = 0;
+    for (int i = 0; i < 256; i++) result = (2 * result + (scalar32[i / 8] >> (7 - i % 8) & 1)) % TOY_ORDER;
+    return result;
+}
+
+static int toy_seckey_tweak_mul(const void *ctx, unsigned char *seckey32, const unsigned char *tweak32) {
+    uint64_t product = toy_times(toy_scalar(seckey32), toy_scalar(tweak32), TOY_ORDER);
+    (void)ctx;
+    memset(seckey32, 0, 32);
+    lnf_store_be64(seckey32 + 24, product);
+    return product != 0;
+}
+
+static int toy_pubkey_tweak_mul(const void *ctx, lnf_secp_pubkey *pubkey, const unsigned char *tweak32) {
+    uint64_t number;
+    (void)ctx;
+    memcpy(&number, pubkey->data, 8);
+    number = toy_power(number, tweak32);
+    memcpy(pubkey->data, &number, 8);
+    return 1;
+}
+
 static inline void toy_secp_install(void) {
     lnf_secp.ec_pubkey_parse = toy_pubkey_parse;
     lnf_secp.ec_pubkey_serialize = toy_pubkey_serialize;
     lnf_secp.ec_seckey_verify = toy_seckey_verify;
     lnf_secp.ec_pubkey_create = toy_pubkey_create;
+    lnf_secp.ec_seckey_tweak_mul = toy_seckey_tweak_mul;
+    lnf_secp.ec_pubkey_tweak_mul = toy_pubkey_tweak_mul;
     lnf_secp.ecdh = toy_ecdh;
 }
 
