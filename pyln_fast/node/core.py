@@ -279,6 +279,9 @@ class Core:
                 if channel_id in self.state.channels:
                     del self.state.channels[channel_id]
                     del self.state.monitors[channel_id]
+                for table in (self.state.forwarding_infos, self.state.missed_blocks):
+                    if channel_id in table:
+                        del table[channel_id]
                 self.to_sign.pop(channel_id, None)
             else:
                 assert isinstance(action, ChangeChannelId), action

@@ -43,7 +43,8 @@ def test_open_pay_and_close(world: World) -> None:
     assert closed.reason == LocallyInitiatedCooperativeClosure()
     world.mine(6)
     assert world.rejected == []
-    assert list(alice.node.core.state.channels) == []
+    names = ("channels", "htlcs", "monitors", "forwarding_infos", "missed_blocks")
+    assert alice.store.load(names).tables == {name: {} for name in names}
 
 
 def test_forward_over_two_private_channels(world: World) -> None:

@@ -28,6 +28,7 @@ DELETED = {
     "channels",
     "claimable_payments",
     "events",
+    "forwarding_infos",
     "htlcs",
     "missed_blocks",
     "monitors",
