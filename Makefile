@@ -62,9 +62,8 @@ ctime: ## does the C core's time depend on a secret? (needs valgrind)
 	@command -v valgrind >/dev/null || { echo "make ctime needs valgrind (apt-get install valgrind)"; exit 1; }
 	@$(MAKE) -s -C ext/tests ctime
 
-fuzz: ## the C parsers under libFuzzer (needs clang; ARGS="FUZZ_SECONDS=600")
-	@command -v clang >/dev/null || { echo "make fuzz needs clang (apt-get install clang)"; exit 1; }
-	@$(MAKE) -s -C ext/tests fuzz $(ARGS)
+fuzz: $(STAMP) ## every parser in C and Python, fuzzed (needs clang; ARGS="--seconds 300 --target NAME --json FILE")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 package: $(STAMP) ## sdist, wheel and each way to install them, in fresh environments
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/package $(ARGS)
