@@ -17,22 +17,31 @@ from pyln_fast.cli.main import app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def section(title: str) -> str:
     return README.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
-    pytest.importorskip("pbk")
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def run(program: str, tmp_path: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"paid, and the proof is [0-9a-f]{64}\n", done.stdout)
+    return done.stdout
+
+
+def test_the_program_of_the_readme_runs(tmp_path: Path) -> None:
+    pytest.importorskip("pbk")
+    (program,) = re.findall(r"```python\n(.*?)```", section("Embedding a node"), re.DOTALL)
+    assert re.fullmatch(r"paid, and the proof is [0-9a-f]{64}\n", run(program, tmp_path))
+
+
+def test_the_scenario_of_the_readme_holds(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", section("Testing on it"), re.DOTALL)
+    assert run(program, tmp_path) == ""
 
 
 def test_every_path_that_the_readme_names_exists() -> None:
