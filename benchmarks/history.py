@@ -91,7 +91,7 @@ class Pair:
 
     def table_bytes(self) -> tuple[int, int]:
         """Of the pages that hold the tables: neither free ones nor the log's, which are written over."""
-        payer, receiver = (_table_bytes(each / disk.DATABASE) for each in (self.payer, self.receiver))
+        payer, receiver = (_table_bytes(each / disk.StoreKind.SQLITE.file) for each in (self.payer, self.receiver))
         return payer, receiver
 
     def _start_payer(self) -> tuple[float, float]:

@@ -161,7 +161,7 @@ class _Past:
 
 def prefill(directory: Path, payments: int) -> Prefilled:
     """Into the database of a node that does not run and has a channel. Raises NoChannels, StoreError."""
-    start, before = time.perf_counter(), (directory / disk.DATABASE).stat().st_size
+    start, before = time.perf_counter(), (directory / disk.StoreKind.SQLITE.file).stat().st_size
     store = SqliteStore(directory)
     try:
         loaded = store.load([MONITORS.name, NODE.name]).tables
@@ -173,7 +173,7 @@ def prefill(directory: Path, payments: int) -> Prefilled:
         rows, an_id = _fill(store, past, payments)
     finally:
         store.close()
-    grown = (directory / disk.DATABASE).stat().st_size - before
+    grown = (directory / disk.StoreKind.SQLITE.file).stat().st_size - before
     return Prefilled(payments, rows, grown, time.perf_counter() - start, an_id)
 
 
