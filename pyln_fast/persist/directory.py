@@ -65,7 +65,10 @@ def translated(path: Path) -> Iterator[None]:
 def prepare(directory: Path) -> None:
     """Make the directory if need be, for its owner only. Raises DatabaseUnwritable."""
     try:
+        made = [each for each in (directory, *directory.parents) if not each.exists()]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in made:
+            sync_directory(each.parent)
         if directory.stat().st_mode & 0o777 != 0o700:
             directory.chmod(0o700)
     except OSError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyln_fast.persist import directory as disk
@@ -45,11 +45,21 @@ class JournalStore(ABC):
         self._lock = disk.DirectoryLock(directory)
         try:
             disk.refuse_other_kind(directory, self.kind)
+            with self._translated():
+                # A process that was killed may have renamed files, or made them, and not synced their names: what is
+                # found must be durable before anybody builds on it.
+                disk.sync_directory(directory)
             self._open()
         except BaseException:
             self._lock.close()
             raise
-        self._reserve = disk.DiskReserve(directory, reserve_bytes, low_space_bytes)
+        try:
+            with self._translated():
+                self._reserve = disk.DiskReserve(directory, reserve_bytes, low_space_bytes)
+        except BaseException:
+            with suppress(StoreError):
+                self.close()
+            raise
 
     # --- what a Store is ---
 
@@ -107,13 +117,12 @@ class JournalStore(ABC):
         if self._closed:
             return
         self._closed = True
-        try:
+        with ExitStack() as stack, self._translated():
+            stack.callback(self._lock.close)
+            stack.callback(self._close_files)
+            stack.callback(self._tail.close)
             if self._failure is None:
                 self._tail.sync()
-        finally:
-            self._tail.close()
-            self._close_files()
-            self._lock.close()
 
     # --- what its writer asks ---
 
@@ -128,6 +137,11 @@ class JournalStore(ABC):
     @property
     def checkpoint_urgent(self) -> bool:
         return self._overlay.urgent
+
+    @property
+    def merge_urgent(self) -> bool:
+        """A slice of a checkpoint should go before each batch, until files are merged."""
+        return False
 
     @property
     def tail_rows(self) -> int:

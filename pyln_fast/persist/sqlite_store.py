@@ -59,8 +59,12 @@ class SqliteStore(JournalStore):
                 self._header: Header = sqlite_file.read_header(self._path, self._db)
                 self._replay()
                 self._tail = self._open_tail(self._header.store_id)
-                self._tail.write(self._sequence)
-                self._tail.sync()
+                try:
+                    self._tail.write(self._sequence)
+                    self._tail.sync()
+                except BaseException:
+                    self._tail.close()
+                    raise
                 sqlite_file.forget_wal(self._path)
             except BaseException:
                 self._db.close()

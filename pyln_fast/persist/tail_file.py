@@ -41,7 +41,7 @@ class TailFile:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             sequence = read_tail(path, os.pread(descriptor, 2 * _SLOT_BYTES, 0), store_id)
-        except DatabaseDamaged:
+        except BaseException:
             os.close(descriptor)
             raise
         return cls(descriptor, store_id, sequence)

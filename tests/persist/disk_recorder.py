@@ -38,6 +38,8 @@ class DiskRecorder:
         self._synced_names: dict[str, Inode] = {}
         self._renamed: dict[str, Inode] = {}
         """Not synced yet; a file system may keep a rename, and lose what was made before it."""
+        self._unlinked: set[str] = set()
+        """Not synced either; the removal may be on the disk although a rename before it is not."""
         self._open: dict[int, Inode | None] = {}
         self._points: list[tuple[Mark, str, tuple[Names, ...]]] = []
         self.mark: Mark = (0, 0)
@@ -63,7 +65,8 @@ class DiskRecorder:
         def contents(names: dict[str, Inode]) -> Names:
             return {name: (bytes(inode.data), inode.synced) for name, inode in names.items()}
 
-        namings = (self._names, self._synced_names, self._synced_names | self._renamed)
+        removed = {name: inode for name, inode in self._synced_names.items() if name not in self._unlinked}
+        namings = (self._names, self._synced_names, self._synced_names | self._renamed, removed)
         self._points.append((self.mark, call, tuple(contents(names) for names in namings)))
 
     def _wrapped(self, name: str, true: object) -> object:
@@ -109,6 +112,7 @@ class DiskRecorder:
         name = self._name(path)
         if name is not None:
             self._names.pop(name, None)
+            self._unlinked.add(name)
 
     def _write(self, result: int, descriptor: int, data: bytes) -> None:
         self._inode(descriptor).data += data[:result]
@@ -134,5 +138,6 @@ class DiskRecorder:
         if os.path.samestat(os.fstat(descriptor), self._directory.stat()):
             self._synced_names = dict(self._names)
             self._renamed.clear()
+            self._unlinked.clear()
         else:
             self._inode(descriptor).sync()

@@ -336,3 +336,18 @@ def test_a_second_process_changes_nothing(tmp_path: Path, kind: StoreKind, open_
     expected = store.load()
     store.close()
     assert open_store(tmp_path).load() == expected
+
+
+def test_a_start_that_fails_at_its_reserve_leaves_nothing_open(
+    tmp_path: Path, kind: StoreKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: disk.DiskReserve) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.DiskReserve, "free_bytes", fails)
+        with pytest.raises(StoreError, match="Input/output error"):
+            STORES[kind](tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+    STORES[kind](tmp_path, reserve_bytes=0, low_space_bytes=0).close()
