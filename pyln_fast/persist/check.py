@@ -7,7 +7,7 @@ from pathlib import Path
 from pyln_fast.persist import directory as disk
 from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.filesystem_check import check_filesystem
-from pyln_fast.persist.kv_store import DatabaseDamaged
+from pyln_fast.persist.kv_store import DatabaseDamaged, StoreError
 from pyln_fast.persist.report import DatabaseReport
 from pyln_fast.persist.sqlite_check import check_sqlite
 
@@ -27,9 +27,13 @@ def check(directory: Path) -> DatabaseReport:
 
 def find_database(directory: Path) -> StoreKind:
     """Which database is there. Raises StoreError."""
-    kind = disk.kind_of(directory)
+    try:
+        kind = disk.kind_of(directory)
+        has_tail = (directory / disk.TAIL).exists()
+    except OSError as error:
+        raise StoreError(directory, f"it cannot be read: {error.strerror}") from None
     if kind is None:
         missing = "its database is missing, although its tail file is there"
-        raise DatabaseDamaged(directory, missing if (directory / disk.TAIL).exists() else "there is no database")
+        raise DatabaseDamaged(directory, missing if has_tail else "there is no database")
     disk.refuse_other_kind(directory, kind)
     return kind

@@ -55,7 +55,7 @@ def _checked(directory: Path, info: RunInfo, found: Problems) -> list[Run]:
     """The run, if all of it is what was written."""
     try:
         run = Run(directory, info)
-    except LightningError as error:
+    except (LightningError, OSError) as error:
         found.lines.append(str(error))
         return []
     rows, last = 0, b""
@@ -69,8 +69,8 @@ def _checked(directory: Path, info: RunInfo, found: Problems) -> list[Run]:
         else:
             if rows != info.rows:
                 found.lines.append(f"{run.path}: it has {rows} rows, not {info.rows}")
-    except LightningError as error:
-        found.lines.append(str(error))
+    except (LightningError, OSError) as error:
+        found.lines.append(str(error) if isinstance(error, LightningError) else f"{run.path}: {error.strerror}")
         run.close()
         return []
     return [run]

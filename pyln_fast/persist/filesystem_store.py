@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable
+from contextlib import ExitStack
 
 from pyln_fast.persist import directory as disk
 from pyln_fast.persist.journal_store import TAIL_SYNC_BATCHES, JournalStore, after_prefix
@@ -24,7 +25,7 @@ SLICE_BYTES = 256 << 10
 ROW_BYTES = 64
 """What a row costs beside its key and value, roughly: a slice of empty ones ends too."""
 URGENT_RUNS = 64
-"""With so many runs appends wait for merges; doublings of the data alone never make as many."""
+"""With so many runs each append waits for a slice of a merge; doublings of the data alone never make as many."""
 
 Job = Generator[None, None, None]
 
@@ -37,8 +38,8 @@ class FilesystemStore(JournalStore):
     _merge: Job | None = None
 
     @property
-    def checkpoint_urgent(self) -> bool:
-        return super().checkpoint_urgent or (len(self._runs) >= URGENT_RUNS and self._merge_is_due())
+    def merge_urgent(self) -> bool:
+        return len(self._runs) >= URGENT_RUNS and self._merge_is_due()
 
     # --- opening ---
 
@@ -57,16 +58,16 @@ class FilesystemStore(JournalStore):
                 self._close_runs()
                 raise
             self._last_run = max((run.info.number for run in self._runs), default=0)
-            try:
+            with ExitStack() as opened:
+                opened.callback(self._close_runs)
+                opened.callback(self._tail.close)
                 self._log = LogFile(newest.path, newest.first, self._manifest.store_id, newest.end)
+                opened.callback(self._log.close)
                 self._log.cut()
                 self._drop_leftovers()
                 self._tail.write(self._sequence)
                 self._tail.sync()
-            except BaseException:
-                self._tail.close()
-                self._close_runs()
-                raise
+                opened.pop_all()
 
     def _create(self) -> None:
         """The log first, the manifest then: what a crash leaves of it is nothing, or a log without rows."""
@@ -122,9 +123,12 @@ class FilesystemStore(JournalStore):
         self._log.give_up()
 
     def _checkpoint(self) -> bool:
-        """A slice of a flush, for only that shortens the log; else of a merge."""
-        if self._flush is None and self._overlay.rows and (self._overlay.due or self._merge is None):
-            self._flush = self._flushing()
+        """A slice of a flush, for only that shortens the log; else of a merge. A flush of little waits for merges: each
+        makes a run more."""
+        if self._flush is None and self._overlay.rows:
+            merges = self._merge is not None or self._merge_is_due()
+            if self._overlay.due or self._overlay.urgent or not merges:
+                self._flush = self._flushing()
         if self._flush is not None:
             self._flush = _advanced(self._flush)
         else:
@@ -185,12 +189,15 @@ class FilesystemStore(JournalStore):
         self._manifest, self._runs = manifest, runs
 
     def _first_to_merge(self) -> int:
-        return first_to_merge([run.info.size for run in self._runs])
+        """Of what the disk has room to write again: where the largest merge has not, smaller ones still go on."""
+        sizes = [run.info.size for run in self._runs]
+        start = 0
+        while start < len(sizes) and not self._reserve.has_room(sum(sizes[start:])):
+            start += 1
+        return start + first_to_merge(sizes[start:])
 
     def _merge_is_due(self) -> bool:
-        """And the disk has the room that it takes."""
-        size = sum(run.info.size for run in self._runs[self._first_to_merge() :])
-        return size > 0 and self._reserve.has_room(size)
+        return self._first_to_merge() < len(self._runs)
 
     # --- reading ---
 

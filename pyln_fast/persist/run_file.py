@@ -81,15 +81,21 @@ class RunWriter:
         (root,) = self._levels[level]
         assert isinstance(root, BlockRef)
         self.sync()
-        os.close(self._descriptor)
+        self._close()
         return RunInfo(self._number, self._offset, self._rows, level - 1, root, tuple(self._tables))
 
     def abandon(self) -> None:
-        """Raises nothing."""
+        """Also after `finish`. Raises nothing."""
         with suppress(OSError):
-            os.close(self._descriptor)
+            self._close()
         with suppress(OSError):
             self.path.unlink()
+
+    def _close(self) -> None:
+        """Once: the number of a closed descriptor may be somebody else's by now."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _push(self, level: int, first: bytes, entry: Row | BlockRef, size: int) -> None:
         if level == len(self._levels):

@@ -101,6 +101,8 @@ class StoreWriter:
     def _append(self, batch: Batch) -> None:
         while self._store.checkpoint_urgent and self._store.checkpoint():
             pass
+        if self._store.merge_urgent:
+            self._store.checkpoint()
         self._store.append(batch)
         self._low_space = self._store.low_space
 

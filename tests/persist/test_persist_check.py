@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pyln_fast.persist.check import check
+from pyln_fast.persist.check import check, find_database
 from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.filesystem_store import FilesystemStore
 from pyln_fast.persist.journal_store import JournalStore
-from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseLocked
+from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseLocked, StoreError
 from pyln_fast.persist.report import TableReport, describe
+from pyln_fast.persist.run_file import Run
 from pyln_fast.persist.sqlite_store import SqliteStore
+from pyln_fast.persist.stores import STORES
 from pyln_fast.records import Batch, Put
 from tests.persist.conftest import OpenStore
 
@@ -152,3 +158,26 @@ def test_a_run_that_is_missing_is_a_problem_and_a_manifest_leaves_nothing_to_des
     (tmp_path / "manifest").unlink()
     with pytest.raises(DatabaseDamaged, match="its database is missing, although its tail file is there"):
         check(tmp_path)
+
+
+def test_a_run_that_cannot_be_read_is_a_problem_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = STORES[StoreKind.FILESYSTEM](tmp_path, reserve_bytes=0, low_space_bytes=0)
+    store.append(Batch(1, (Put("payments", b"1", b"1"),)))
+    while store.tail_rows:
+        store.checkpoint()
+    store.close()
+
+    def fails(self: Run) -> Iterator[object]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Run, "rows", fails)
+    assert check(tmp_path).problems == (f"{tmp_path / 'run-000000000001'}: Input/output error",)
+
+
+def test_a_directory_that_one_may_not_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exists(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", exists)
+    with pytest.raises(StoreError, match=f"^{re.escape(str(tmp_path))}: it cannot be read: Permission denied$"):
+        find_database(tmp_path)

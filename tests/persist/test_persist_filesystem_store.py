@@ -3,17 +3,19 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from pyln_fast.persist import filesystem_store, log_file, run_file
 from pyln_fast.persist.filesystem_store import FilesystemStore
-from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseNewer, LoadedState
+from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseNewer, LoadedState, StoreError
 from pyln_fast.persist.log_file import log_path
 from pyln_fast.persist.manifest import encode_manifest, read_manifest
 from pyln_fast.persist.memory_store import MemoryStore
 from pyln_fast.persist.run_file import first_to_merge, run_name
+from pyln_fast.persist.store_writer import StoreWriter
 from pyln_fast.records import Batch, Delete, Put, Write
 from tests.persist.batches import batch, fill, one_line
 from tests.persist.disk_recorder import DiskRecorder
@@ -169,19 +171,35 @@ def test_a_merge_waits_for_the_room_it_takes(tmp_path: Path, monkeypatch: pytest
     store.close()
 
 
-def test_too_many_runs_make_appends_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_too_many_runs_each_append_waits_for_a_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a merge, and not for the whole of it: claims wait too."""
     monkeypatch.setattr(filesystem_store, "URGENT_RUNS", 2)
     store = open_store(tmp_path)
     for sequence in (1, 2):
         store.append(batch(sequence))
-        assert not store.checkpoint_urgent
+        assert not store.merge_urgent
         while store.tail_rows:
             store.checkpoint()
-    assert store.checkpoint_urgent
-    while store.checkpoint():
-        pass
+    assert store.merge_urgent
     assert not store.checkpoint_urgent
-    store.close()
+    slices, checkpoint = [], store.checkpoint
+
+    def sliced() -> bool:
+        slices.append(store.sequence)
+        return checkpoint()
+
+    monkeypatch.setattr(store, "checkpoint", sliced)
+    writer = StoreWriter(store, raise_it)
+    done = threading.Event()
+    writer.submit(batch(3), lambda sequence, error: done.set())
+    assert done.wait(10)
+    assert slices[0] == 2, "before the batch"
+    assert slices.count(2) == 1, "and one of them"
+    writer.close()
+
+
+def raise_it(error: StoreError) -> None:
+    raise error
 
 
 # --- crashes ---
