@@ -27,6 +27,16 @@ class UnexpectedMessage(ChannelError):
         self.state = state
 
 
+class NoChannelId(RemoteError):
+    """The id of a message is all zeros. An `error` with it would fail every channel of both (BOLT 1)."""
+
+    consequence = Consequence.DISCONNECT
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} with a channel id of zeros")
+        self.message = message
+
+
 class WrongHtlcId(ChannelError):
     def __init__(self, what: str, got: int, expected: int | None = None) -> None:
         wanted = f", expected {expected}" if expected is not None else ""

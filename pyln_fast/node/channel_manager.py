@@ -18,7 +18,7 @@ from pyln_fast.channel.commands import (
     PeerDisconnected,
     UpdateFee,
 )
-from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable
+from pyln_fast.channel.errors import APIMisuse, ChannelUnavailable, NoChannelId
 from pyln_fast.channel.state import (
     AnyState,
     Closing,
@@ -225,14 +225,16 @@ class ChannelManager:
 
     def receive(self, node_id: NodeId, msg: Message) -> None:
         """A message of BOLT 2, or `error`. Raises RemoteError for what costs the peer its connection."""
-        if isinstance(msg, OpenChannel):
-            self._on_open_channel(node_id, msg)
-            return
-        if not isinstance(msg, MESSAGES):
+        if not isinstance(msg, (OpenChannel, *MESSAGES)):
             return
         channel_id: ChannelId = getattr(msg, "temporary_channel_id", None) or msg.channel_id  # type: ignore[attr-defined]
-        if isinstance(msg, Error) and channel_id == ALL_CHANNELS:
+        if channel_id == ALL_CHANNELS:
+            if not isinstance(msg, Error):
+                raise NoChannelId(type(msg).__name__)
             self._on_error_for_all(node_id, msg)
+            return
+        if isinstance(msg, OpenChannel):
+            self._on_open_channel(node_id, msg)
             return
         state = self._core.state.channels.get(channel_id)
         if state is not None and state.data.params.counterparty_node_id == node_id:
@@ -268,7 +270,7 @@ class ChannelManager:
     def _on_open_channel(self, node_id: NodeId, msg: OpenChannel) -> None:
         core = self._core
         try:
-            if (node_id, msg.temporary_channel_id) in core.unfunded:
+            if (node_id, msg.temporary_channel_id) in core.unfunded or msg.temporary_channel_id in core.state.channels:
                 raise TooManyChannels("temporary_channel_id is used already")
             self._check_unfunded_limits(node_id)
             ctx = core.context(node_id)

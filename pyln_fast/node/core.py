@@ -222,10 +222,12 @@ class Core:
         self.apply(channel_id, channel.execute(state, command, self.context(node_id)))
 
     def apply_unfunded(self, node_id: NodeId, channel_id: ChannelId, transition: Transition[AnyState]) -> None:
-        """`channel_id` is the temporary one."""
+        """`channel_id` is the temporary one, which the opener chose: it may be the id of a funded channel, perhaps with
+        somebody else. Nothing here is done to the funded channel of that id."""
         state = transition.state
         key = (node_id, channel_id)
-        if any(isinstance(action, ForgetChannel) for action in transition.actions):
+        actions = tuple(action for action in transition.actions if not isinstance(action, ForgetChannel))
+        if actions != transition.actions:
             self.unfunded.pop(key, None)
         elif isinstance(state, UnfundedState):
             self.unfunded[key] = state
@@ -234,7 +236,7 @@ class Core:
             self.unfunded.pop(key, None)
             channel_id = state.data.channel_id
             self.state.channels.set_in_memory(channel_id, state)
-        self._perform(node_id, channel_id, transition.actions)
+        self._perform(node_id, channel_id, actions)
 
     def apply(self, channel_id: ChannelId, transition: Transition[AnyState]) -> None:
         state = transition.state
@@ -276,9 +278,8 @@ class Core:
             elif isinstance(action, DiscardFunding):
                 self.later(self.wallet.release, action.funding_outpoint.txid)
             elif isinstance(action, ForgetChannel):
-                if channel_id in self.state.channels:
-                    del self.state.channels[channel_id]
-                    del self.state.monitors[channel_id]
+                del self.state.channels[channel_id]
+                del self.state.monitors[channel_id]
                 for table in (self.state.forwarding_infos, self.state.missed_blocks):
                     if channel_id in table:
                         del table[channel_id]

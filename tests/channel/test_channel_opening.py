@@ -295,6 +295,8 @@ def test_a_wrong_signature_or_channel_id_in_funding_signed() -> None:
         transition = channel.receive(pair.alice.state, replace(message, **changes), pair.alice.context)
         kinds = [type(action).__name__ for action in transition.actions]
         assert kinds == ["SendMessage", "DiscardFunding", "EmitEvent", "ForgetChannel"]
+        # The fundee knows the channel by the id that its funding gives it.
+        assert transition.actions[0].message.channel_id == pair.bob.state.data.channel_id
 
 
 # --- the chain --------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from pyln_fast.events import (
     LocallyInitiatedCooperativeClosure,
 )
 from pyln_fast.tx.monitor_update import ChannelForceClosed
-from pyln_fast.types import ChannelId, Msat, NodeId, Sat
+from pyln_fast.types import ChannelId, Msat, NodeId, Sat, channel_id_v1
 from pyln_fast.wire.setup_msgs import Error, text_data
 
 MAX_ERROR_TEXT = 1000
@@ -148,11 +148,14 @@ def abandon(state: AnyState, reason: AnyClosureReason, error: str | None) -> Tra
     )
     channel_id, user_channel_id, node_id = unfunded_identity(state)
     actions: list[Action] = []
-    if error is not None:
-        actions.append(SendMessage(Error(channel_id, text_data(error))))
-    outpoint = None
+    outpoint, their_name = None, channel_id
     if isinstance(state, WaitForFundingSigned):
         outpoint = state.funding.outpoint
+        # The fundee has had funding_created: it knows the channel by its other id.
+        their_name = channel_id_v1(outpoint)
+    if error is not None:
+        actions.append(SendMessage(Error(their_name, text_data(error))))
+    if outpoint is not None:
         actions.append(DiscardFunding(outpoint))
     if not isinstance(state, WaitForOpenChannel):
         actions.append(
