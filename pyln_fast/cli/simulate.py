@@ -84,7 +84,7 @@ def _replay(case: Case, trace: list[str], quiet: bool) -> Outcome:
 
     outcome = case.run(tell)
     if outcome.invariant is not None:
-        typer.echo(f"{outcome.line} {outcome.detail}")
+        typer.echo(_failure(case, outcome))
     else:
         typer.echo(f"seed={case.seed} step={outcome.steps} trace={outcome.trace_hash}")
     return outcome
@@ -96,22 +96,29 @@ def _run_all(case: Case, seeds: range, jobs: int) -> Iterator[Outcome]:
 
     cases = [replace(case, seed=seed) for seed in seeds]
     if jobs == 1 or len(cases) == 1:
-        yield from map(_told, map(_run, cases))
+        yield from map(_told, cases, map(_run, cases))
         return
     # A forked process would share what the parent's libraries keep; a spawned one begins afresh.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(cases)), context) as pool:
-        yield from map(_told, pool.map(_run, cases, chunksize=4))
+        yield from map(_told, cases, pool.map(_run, cases, chunksize=4))
 
 
 def _run(case: Case) -> Outcome:
     return case.run()
 
 
-def _told(outcome: Outcome) -> Outcome:
+def _told(case: Case, outcome: Outcome) -> Outcome:
     if outcome.invariant is not None:
-        typer.echo(f"{outcome.line} {outcome.detail}")
+        typer.echo(_failure(case, outcome))
     return outcome
+
+
+def _failure(case: Case, outcome: Outcome) -> str:
+    """One line, which ends with what replays it."""
+    from msgspec.structs import replace
+
+    return f"{outcome.line} {outcome.detail}  # {replace(case, steps=outcome.index).command}"
 
 
 def _shrunk(case: Case, outcome: Outcome, tries: int) -> str:

@@ -50,9 +50,9 @@ from pyln_fast.node.core import Core
 from pyln_fast.node.details import ChannelDetails, details_of
 from pyln_fast.node.effects import DisconnectPeer
 from pyln_fast.types import ChannelId, FeeratePerKw, Msat, NodeId, Sat, Txid, channel_id_v1
-from pyln_fast.wire.channel_msgs import FundingSigned, OpenChannel
+from pyln_fast.wire.channel_msgs import ClosingSigned, FundingSigned, OpenChannel, Shutdown
 from pyln_fast.wire.layout import Message
-from pyln_fast.wire.setup_msgs import Error, text_data
+from pyln_fast.wire.setup_msgs import Error, Warning, text_data
 
 ALL_CHANNELS = ChannelId(bytes(32))
 """BOLT 1, error: every channel with the sender."""
@@ -305,8 +305,13 @@ class ChannelManager:
                 self._core.receive(channel_id, msg)
 
     def _unknown_channel(self, node_id: NodeId, channel_id: ChannelId, msg: Message) -> None:
-        """BOLT 1, error: for any message of a channel (types 32 to 255), so that the peer does not wait for us."""
-        self._core.send(node_id, Error(channel_id, f"unknown channel in {type(msg).__name__}".encode()))
+        """BOLT 1, error: for any message of a channel (types 32 to 255), so that the peer does not wait for us.
+
+        Only a peer that still negotiates a close which is buried and forgotten here lags behind the chain: an error
+        would make it broadcast its commitment, and the chain will tell it anyway.
+        """
+        kind = Warning if isinstance(msg, Shutdown | ClosingSigned) else Error
+        self._core.send(node_id, kind(channel_id, f"unknown channel in {type(msg).__name__}".encode()))
 
     # --- time and blocks
 

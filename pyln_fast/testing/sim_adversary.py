@@ -124,6 +124,8 @@ class Adversary(SimNode):
         self._said.append(message)
         if isinstance(message, ChannelReestablish) and numbers.random() < habits.lies:
             return [tampering.altered(message, numbers)]
+        if isinstance(message, Message) and numbers.random() < habits.altered / 4:
+            return [self._misnamed(message)]
         if isinstance(message, RevokeAndAck) and numbers.random() < habits.lies / 10:
             return [replace(message, per_commitment_secret=Secret(numbers.randbytes(32)))]
         chance = numbers.random()
@@ -138,6 +140,14 @@ class Adversary(SimNode):
         if chance < habits.replayed:
             return [message, numbers.choice(self._said)]
         return [message, message] if numbers.random() < habits.twice else [message]
+
+    def _misnamed(self, message: Message) -> AnyMessage:
+        """The same of a channel that may be somebody else's."""
+        channels = [each for view in self._world.checkers.views.values() for each in view.durable]
+        for name in ("temporary_channel_id", "channel_id"):
+            if channels and name in message.__struct_fields__:
+                return replace(message, **{name: self._world.random.choice(channels)})
+        return message
 
     def mischief(self) -> str | None:
         """Something that nobody asked for, on one of its connections."""

@@ -62,6 +62,10 @@ class SimChain:
         height = self._confirmed.get(tx_id)
         return 0 if height is None else self.height - height + 1
 
+    def spender(self, outpoint: OutPoint) -> Txid | None:
+        """Of the chain or the mempool."""
+        return self._spent.get(outpoint)
+
     # --- the mempool
 
     def broadcast(self, raw: bytes) -> bool:

@@ -187,6 +187,7 @@ class SimNode:
         elif isinstance(effect, CloseSocket):
             self.simulator.network.close(effect.conn)
         elif isinstance(effect, BroadcastPackage):
+            self.simulator.checkers.broadcast(self, effect)
             self.simulator.on_broadcast(self, effect)
         elif isinstance(effect, OfferEvent):
             self.simulator.checkers.event_offered(self, effect)

@@ -1,7 +1,7 @@
 """Whole networks from a seed: real nodes on a simulated clock, network, disk and chain.
 
-One stream of random numbers picks everything that happens, one thing a step, so that a seed is a test and a failure is
-a line to replay. What must hold is in `checkers`; what the users want in `workload`.
+Random numbers of the seed pick everything that happens, one thing a step, so that a seed is a test and a failure is a
+line to replay. What must hold is in `checkers`; what the users want in `workload`.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class Simulator:
             (self.faults.evict, trouble / 2),
             (self.faults.reorganise, trouble / 8),
             (self.faults.jump, trouble / 4),
-            (self._mischief, 6),
+            (self._mischief, 40 if any(not node.is_honest for node in self.nodes.values()) else 0),
         ]
         total = 0.0
         sums = []

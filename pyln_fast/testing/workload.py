@@ -114,7 +114,7 @@ class Workload:
         def made(result: object) -> None:
             assert isinstance(result, Invoice), result
             if payee.is_honest:
-                self._simulator.checkers.payable_to_honest[result.payment_hash] = None
+                self._simulator.checkers.payable_to_honest[result.payment_hash] = amount
             if payer.alive:
                 self._send(payer, self._crafted(result, channels, flaw))
 
@@ -160,7 +160,8 @@ class Workload:
 
     def _send(self, payer: SimNode, invoice: Invoice) -> None:
         self._paid += 1
-        payment_id = PaymentId(hashlib.sha256(f"payment {self._paid}".encode()).digest())
+        number = self._paid if self._random.random() < 0.95 else self._random.randint(1, self._paid)
+        payment_id = PaymentId(hashlib.sha256(f"payment {number}".encode()).digest())
         retry = Attempts(self._random.choice((0, 0, 1, 3)))
 
         def send(node: Node) -> None:

@@ -20,8 +20,8 @@ from pyln_fast.node.channel_manager import UnknownChannel
 from pyln_fast.tx.transaction import serialize
 from pyln_fast.types import ChannelId, FeeratePerKw, Monotonic, Msat, Sat, Secret, TxOut, UnixTime
 from pyln_fast.wallet.coin_selection import InsufficientFunds
-from pyln_fast.wire.channel_msgs import ChannelReestablish, UpdateFee
-from pyln_fast.wire.setup_msgs import Error
+from pyln_fast.wire.channel_msgs import ChannelReestablish, Shutdown, UpdateFee
+from pyln_fast.wire.setup_msgs import Error, Warning
 from tests.node.world import Host, World
 
 
@@ -107,12 +107,14 @@ def test_unknown_channels_get_an_error_and_nothing_changes(world: World) -> None
     point = alice.channel().data.commitments.counterparty_next_point
     conn = alice.node.core.peers[bob.node.core.node_id].conn
     reestablish = ChannelReestablish(unknown, 1, 0, Secret(bytes(32)), point)
-    for message in (reestablish, UpdateFee(unknown, FeeratePerKw(1000))):
+    shutdown = Shutdown(unknown, b"\x00\x14" + bytes(20))
+    for message in (reestablish, UpdateFee(unknown, FeeratePerKw(1000)), shutdown):
         alice.node.peer_manager.send_message(conn, message)
     world.settle()
     assert sent == [
         Error(unknown, b"unknown channel in ChannelReestablish"),
         Error(unknown, b"unknown channel in UpdateFee"),
+        Warning(unknown, b"unknown channel in Shutdown"),
     ]
     assert isinstance(bob.channel(), Normal)
     assert bob.store.load().tables == before

@@ -10,21 +10,28 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from pyln_fast.chain import channel_monitor
 from pyln_fast.channel import dance, reestablish
 from pyln_fast.channel.actions import HtlcRemoved
 from pyln_fast.channel.commands import SignCommitment
 from pyln_fast.channel.commitments import Commitments
 from pyln_fast.channel.htlc import Failed, HtlcStage
+from pyln_fast.errors import LightningError
+from pyln_fast.node import htlcs
 from pyln_fast.node import state as node_state
 from pyln_fast.node.core import Core
 from pyln_fast.node.journal import Journal
 from pyln_fast.node.node import Node
 from pyln_fast.node.state import NodeState
+from pyln_fast.payment import claimable
 from pyln_fast.payment.outbound import PaymentStatus
 from pyln_fast.persist.overlay import Overlay
 from pyln_fast.records import Put
 from pyln_fast.testing.simulator import Outcome, Simulator
+from pyln_fast.tx import commitment as tx_commitment
 from pyln_fast.tx.keys import is_valid_private_key, public_key
+from pyln_fast.tx.monitor_update import LatestHolderCommitment
+from pyln_fast.types import Msat
 
 STEPS = 1000
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -197,21 +204,92 @@ def uncommitted_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Commitments, "without_uncommitted", lambda self: (self, ()))
 
 
+def stale_monitor(patch: pytest.MonkeyPatch) -> None:
+    """The monitor keeps its first holder commitment: a force-close broadcasts one that is revoked."""
+    honest = channel_monitor._apply
+
+    def apply(state, step, signer):  # type: ignore[no-untyped-def]
+        return (state, ()) if isinstance(step, LatestHolderCommitment) else honest(state, step, signer)
+
+    patch.setattr(channel_monitor, "_apply", apply)
+
+
+def signatures_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """commitment_signed is taken whatever its signatures are."""
+    honest = tx_commitment.verify
+
+    def verify(params, commitment, signature, htlc_signatures):  # type: ignore[no-untyped-def]
+        try:
+            return honest(params, commitment, signature, htlc_signatures)
+        except LightningError:
+            return tx_commitment.build(params, commitment, True)
+
+    patch.setattr(tx_commitment, "verify", verify)
+
+
+def preimage_kept_from_monitor(patch: pytest.MonkeyPatch) -> None:
+    """Should the channel fail, what was claimed in it cannot be collected on chain."""
+    honest = dance.remove_htlc
+
+    def remove_htlc(data, command):  # type: ignore[no-untyped-def]
+        after, update = honest(data, command)
+        return (after, None) if update is None else (replace(after, monitor_update_id=data.monitor_update_id), None)
+
+    patch.setattr(dance, "remove_htlc", remove_htlc)
+
+
+def revoked_htlcs_not_stored(patch: pytest.MonkeyPatch) -> None:
+    """Of a revoked commitment only the balance could be punished."""
+    honest = Core.perform_monitor_actions
+
+    def perform(self, actions):  # type: ignore[no-untyped-def]
+        honest(self, [each for each in actions if not isinstance(each, channel_monitor.StoreCommitment)])
+
+    patch.setattr(Core, "perform_monitor_actions", perform)
+
+
+def forwards_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A forward is not held against the channel's fee."""
+    honest = htlcs.check_forward
+
+    def check_forward(request, config, minimum, height, update):  # type: ignore[no-untyped-def]
+        refusal = honest(request, config, minimum, height, update)
+        return None if refusal is not None and refusal.reason == "FeeInsufficient" else refusal
+
+    patch.setattr(htlcs, "check_forward", check_forward)
+
+
+def underpayment_taken(patch: pytest.MonkeyPatch) -> None:
+    """What comes is not compared with what the invoice asks for."""
+    honest = claimable.verify
+
+    def verify(keys, payment_hash, secret, total, now, metadata):  # type: ignore[no-untyped-def]
+        return honest(keys, payment_hash, secret, Msat(1 << 62), now, metadata)
+
+    patch.setattr(claimable, "verify", verify)
+
+
 MUTATIONS: dict[Mutation, int] = {
     released_before_its_batch: 1,
-    preimage_forgotten_on_restart: 9,
+    preimage_forgotten_on_restart: 3,
     revocation_not_awaited: 1,
-    revocation_not_checked: 220,
-    record_dropped: 1,
+    revocation_not_checked: 81,
+    record_dropped: 3,
     records_swapped: 1,
-    checkpoint_row_dropped: 3,
-    overspending_accepted: 57,
+    checkpoint_row_dropped: 1,
+    overspending_accepted: 13,
     failed_before_it_was_gone: 1,
     fulfilled_without_collecting: 1,
     events_forgotten_on_restart: 3,
     paid_again_on_restart: 1,
-    resent_in_the_wrong_order: 4,
-    uncommitted_kept: 45,
+    resent_in_the_wrong_order: 3,
+    uncommitted_kept: 3,
+    stale_monitor: 1,
+    signatures_unchecked: 2,
+    preimage_kept_from_monitor: 23,
+    revoked_htlcs_not_stored: 1,
+    forwards_for_nothing: 205,
+    underpayment_taken: 6,
 }
 """Each with a seed that catches it: the first one."""
 

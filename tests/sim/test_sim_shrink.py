@@ -44,7 +44,8 @@ def test_a_failure_becomes_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert words[:2] == ["pyln-fast", "simulate"]
     replayed = CliRunner().invoke(app, words[1:])
     assert replayed.exit_code == 1
-    assert replayed.output.splitlines()[-1] == f"{found.outcome.line} {found.outcome.detail}"
+    last = f"{found.outcome.line} {found.outcome.detail}  # {found.case.command}"
+    assert replayed.output.splitlines()[-1] == last
 
 
 def test_the_command_shrinks_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
