@@ -1,4 +1,4 @@
-"""What must hold in every simulated run, checked while it runs (the numbers are those of the architecture's list).
+"""What must hold in every simulated run, checked while it runs (the numbers are those of `invariants`).
 
 After each turn and each durable batch the cheap part; at quiescence, when every HTLC has ended, the sums.
 """
@@ -72,6 +72,8 @@ class NodeView:
 
 
 class Checkers:
+    """Of one simulation. An adversary is asked for nothing; what its peers are left with must be right."""
+
     def __init__(self, simulator: SimWorld) -> None:
         self._simulator = simulator
         self.views: dict[str, NodeView] = {}
@@ -321,6 +323,7 @@ class Checkers:
     # --- after each turn
 
     def turn_ended(self, node: SimNode) -> None:
+        """What the node reported, its limits, and each channel that has changed. Raises InvariantBroken."""
         if not node.is_honest:
             node.node.reports.clear()
             return

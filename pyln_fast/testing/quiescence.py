@@ -17,6 +17,8 @@ WITHOUT_END = 10_000
 
 
 class Quiescence:
+    """Of one simulation."""
+
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
 

@@ -45,6 +45,8 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Shrunk(msgspec.Struct, frozen=True):
+    """The smallest case that was found, what it comes to, and how many runs that took."""
+
     case: Case
     outcome: Outcome
     tries: int

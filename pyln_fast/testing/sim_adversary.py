@@ -79,6 +79,8 @@ class LawlessNode(Node):
 
 
 class Adversary(SimNode):
+    """Its habits are its seed's."""
+
     is_honest = False
 
     def __init__(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 class Faults:
+    """Of one simulation."""
+
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._random = simulator.random

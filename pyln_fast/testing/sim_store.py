@@ -95,6 +95,7 @@ class SimDisk:
         return self.tables.get(table, {}).get(key)
 
     def submit(self, batch: Batch) -> None:
+        """It is being written until `finish`."""
         self.waiting.append(batch)
 
     def finish(self) -> Batch:
