@@ -41,7 +41,7 @@ MAX_COMMITMENT_NUMBER = (1 << 48) - 1
 def channel_reestablish(data: ChannelData, ctx: Context) -> ChannelReestablish:
     commitments = data.commitments
     signer = ctx.signers.derive_channel_signer(data.params.channel_keys_id)
-    revoked = _revoked_by_counterparty(data)
+    revoked = revoked_by_counterparty(data)
     secret = Secret(bytes(32))
     if revoked > 0:
         last = commitments.counterparty_secrets.lookup(commitment_index(CommitmentNumber(revoked - 1)))
@@ -56,7 +56,7 @@ def channel_reestablish(data: ChannelData, ctx: Context) -> ChannelReestablish:
     )
 
 
-def _revoked_by_counterparty(data: ChannelData) -> int:
+def revoked_by_counterparty(data: ChannelData) -> int:
     """How many `revoke_and_ack` we have received: the number of the next one."""
     commitments = data.commitments
     return commitments.counterparty_number - (1 if commitments.awaiting_revocation else 0)

@@ -173,7 +173,7 @@ class Closing(ChannelState, frozen=True):
 
     data: ChannelData
     error: str | None
-    """What we tell the counterparty whenever it connects; None after a cooperative close."""
+    """What we tell the counterparty whenever it asks with `channel_reestablish`; None after a cooperative close."""
     never_broadcast: bool = False
     """The counterparty proved that it holds a newer state: our commitment would cost us the channel."""
     spent_by_commitment: bool | None = None

@@ -376,9 +376,10 @@ def test_proven_data_loss_never_broadcasts(payments: int) -> None:
     assert pair.bob.state == closing
     assert not [a for a in pair.bob.actions if isinstance(a, UpdateMonitor) and a is not monitor]
     # The peer that is not behind broadcasts.
-    pair.bob.connected = True
     pair.bob.outbox.clear()
-    pair.bob.execute(PeerConnected())
+    pair.disconnect()
+    pair.reconnect()
+    pair.deliver_one(pair.alice)
     pair.deliver_one(pair.bob)
     assert isinstance(pair.alice.state, Closing)
     assert not pair.alice.state.never_broadcast
@@ -420,12 +421,31 @@ def test_a_failed_channel_repeats_its_error() -> None:
     pair.alice.execute(ForceClose("enough"))
     pair.disconnect()
     pair.reconnect()
+    # A counterparty that asks; before, it may not know that it has lost state.
+    assert pair.alice.sent() == []
+    pair.deliver_one(pair.bob)
     (message,) = pair.alice.sent()
     assert message == Error(pair.alice.state.data.channel_id, b"enough")
     transition = receive(
         pair.alice.state, RevokeAndAck(pair.alice.state.data.channel_id, Secret(bytes(32)), b""), pair.alice.context
     )
     assert transition.actions == ()
+
+
+def test_a_failed_channel_proves_to_a_peer_that_it_is_behind() -> None:
+    """The error alone would make it broadcast what it has revoked."""
+    pair = Pair().open()
+    lost_state(pair)
+    pair.alice.execute(ForceClose("enough"))
+    pair.alice.outbox.clear()
+    pair.reconnect()
+    pair.deliver_one(pair.bob)
+    proof, error = pair.alice.sent()
+    assert isinstance(proof, ChannelReestablish)
+    assert error == Error(pair.alice.state.data.channel_id, b"enough")
+    pair.deliver_one(pair.alice)
+    assert isinstance(pair.bob.state, Closing)
+    assert pair.bob.state.never_broadcast
 
 
 def test_a_restart_finds_every_state_offline() -> None:

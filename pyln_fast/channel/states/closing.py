@@ -18,6 +18,7 @@ from pyln_fast.channel.commands import (
     SignCommitment,
     TakeNoteOfOnion,
 )
+from pyln_fast.channel.reestablish import channel_reestablish, revoked_by_counterparty
 from pyln_fast.channel.state import AnyState, Closing
 from pyln_fast.channel.states.common import do_funding_spent, error_message, saved, stay
 from pyln_fast.channel.states.live import do_remove_htlc, do_take_note_of_onion
@@ -28,15 +29,18 @@ from pyln_fast.wire.channel_msgs import ChannelReestablish
 from pyln_fast.wire.setup_msgs import Error
 
 
-def do_peer_connected(state: Closing, command: PeerConnected, ctx: Context) -> Transition[AnyState]:
-    """BOLT 2, Message Retransmission: in an error state the error is sent again."""
+def on_channel_reestablish(state: Closing, msg: ChannelReestablish, ctx: Context) -> Transition[AnyState]:
+    """BOLT 2, Message Retransmission: in an error state the error is sent again.
+
+    Not before the counterparty has said where it is: if it has lost state, the error alone would make it broadcast a
+    commitment that is revoked, so it is first told what proves that.
+    """
     if state.error is None:
         return stay(state)
-    return stay(state, SendMessage(error_message(state.data, state.error)))
-
-
-def on_channel_reestablish(state: Closing, msg: ChannelReestablish, ctx: Context) -> Transition[AnyState]:
-    return do_peer_connected(state, PeerConnected(), ctx)
+    error = SendMessage(error_message(state.data, state.error))
+    if msg.next_commitment_number > revoked_by_counterparty(state.data):
+        return stay(state, error)
+    return stay(state, SendMessage(channel_reestablish(state.data, ctx)), error)
 
 
 def on_error(state: Closing, msg: Error, ctx: Context) -> Transition[AnyState]:
@@ -77,7 +81,7 @@ HANDLERS: Handlers = {
     TakeNoteOfOnion: do_take_note_of_onion,
     SignCommitment: do_nothing,
     ForceClose: do_nothing,
-    PeerConnected: do_peer_connected,
+    PeerConnected: do_nothing,
     PeerDisconnected: do_nothing,
     FundingConfirmed: do_funding_confirmed,
     FundingUnconfirmed: do_funding_unconfirmed,

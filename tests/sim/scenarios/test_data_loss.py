@@ -187,3 +187,28 @@ def test_the_peer_is_behind_by_more_than_what_can_be_sent_again() -> None:
     assert [each.kind for each in sim.node("bob").broadcasts] == ["UnilateralClose"]
     sim.mine(1)
     assert sim.channel("alice", "bob").state_names == ("Closing", "Closing")
+
+
+@pytest.mark.parametrize("is_mined", [False, True])
+def test_the_peer_has_closed_before_we_come_back_with_a_backup(is_mined: bool) -> None:
+    """bob's error says that the channel failed, and nothing of what alice has lost. She must learn that first, for her
+    commitment is revoked: with it bob would take everything."""
+    sim = Scenario("alice - bob", tolerates=LOST_STATE)
+    alice, bob = sim.node("alice"), sim.node("bob")
+    backup = alice.backs_up()
+    for _ in range(2):
+        alice.pays("bob", 1_000_000)
+        sim.run()
+    sim.broadcasts_get_lost = not is_mined
+    alice.crash()
+    bob.force_closes("alice")
+    sim.run()
+    sim.mine(1)
+    sim.forget()
+    alice.restarts(backup)
+    sim.run()
+    sim.time_passes(120)
+    assert alice.broadcasts == []
+    state = sim.channel("alice", "bob").state("alice")
+    assert isinstance(state, Closing)
+    assert state.never_broadcast or state.spent_by_commitment
