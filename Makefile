@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 NATIVE := $(wildcard ext/src/*.c ext/src/*.h ext/include/*.h ext/cython/*.pyx ext/cython/*.pxd) setup.py
 ARGS ?=
 
-.PHONY: help demo simulate torture test lint format bench bench-history interop sanitize ctime fuzz package clean
+.PHONY: help demo simulate campaign torture test lint format bench bench-history interop sanitize ctime fuzz package clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -25,6 +25,9 @@ demo: $(STAMP) ## the main job on a regtest chain: open, pay, forward, crash, re
 
 simulate: $(STAMP) ## whole networks of nodes from seeds (ARGS="--seeds 600 --from 1 --json FILE", or ARGS="--seed S" to replay one)
 	$(BIN)/pyln-fast simulate $(ARGS)
+
+campaign: $(STAMP) ## millions of steps of the simulator, in pieces that are kept (ARGS="DIR --steps 20000000 --from 1")
+	@$(BIN)/python -m tests.sim.campaign $(ARGS)
 
 torture: $(STAMP) ## nodes killed (SIGKILL) under load, again and again (ARGS="--kills 2000 --store sqlite --json FILE --seed S")
 	@$(BIN)/python -m tests.torture $(ARGS)

@@ -35,7 +35,7 @@ from pyln_fast.events import (
 )
 from pyln_fast.node.announcements import Announcements
 from pyln_fast.node.core import Core
-from pyln_fast.node.state import FORWARDED, ForwardedPayment
+from pyln_fast.node.state import FORWARDED, ForwardedPayment, forward_key
 from pyln_fast.onion import failure_packet
 from pyln_fast.onion.packet import OnionFailure, Peeled, peel_batch
 from pyln_fast.payment.claimable import FinalHtlc
@@ -219,8 +219,7 @@ class HtlcRouter:
         fee = Msat(upstream.amount_msat - htlc.amount_msat)
         now = self._core.now
         record = ForwardedPayment(prev_id, channel_id, htlc.amount_msat, fee, now)
-        key = prev_id + upstream.id.to_bytes(8, "big")
-        self._core.state.history.append(FORWARDED.put(key, record))
+        self._core.state.history.append(FORWARDED.put(forward_key(prev_id, upstream.id), record))
         self._core.emit(
             PaymentForwarded(
                 (self._locator(prev_id, upstream),),

@@ -117,6 +117,10 @@ LOADED_TABLES = tuple(table.name for table in TABLES if not table.history)
 NODE_KEY = b"node"
 
 
+def forward_key(prev_channel_id: ChannelId, prev_htlc_id: int) -> bytes:
+    return prev_channel_id + prev_htlc_id.to_bytes(8, "big")
+
+
 def event_key(sequence: int) -> bytes:
     return sequence.to_bytes(8, "big")
 

@@ -5,12 +5,23 @@ After each turn and each durable batch the cheap part; at quiescence, when every
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pyln_fast.chain.channel_monitor import MonitorState
 from pyln_fast.channel.commitments import Commitments
-from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcKey, HtlcStage
-from pyln_fast.channel.state import ChannelData, Closing, Normal, Offline, Syncing
+from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcKey, HtlcStage, OutboundPaymentHtlc
+from pyln_fast.channel.state import (
+    ChannelData,
+    Closing,
+    Negotiating,
+    Normal,
+    Offline,
+    ShuttingDown,
+    Syncing,
+    WaitForChannelReady,
+    WaitForFundingConfirmed,
+)
 from pyln_fast.errors import LightningError
 from pyln_fast.events import ChannelClosed, PaymentClaimed, PaymentFailed, PaymentSent
 from pyln_fast.node.effects import BroadcastPackage, OfferEvent
@@ -22,12 +33,14 @@ from pyln_fast.node.state import (
     MONITORS,
     ForwardedPayment,
     event_key,
+    forward_key,
     htlc_record_key,
 )
 from pyln_fast.payment.outbound import OutboundPayment
 from pyln_fast.payment.route import forwarding_fee_msat
 from pyln_fast.records import Put, Write, encode
 from pyln_fast.testing import sim_limits
+from pyln_fast.testing.chain_checkers import ChainCheckers
 from pyln_fast.testing.invariants import InvariantBroken
 from pyln_fast.tx.commitment import verify as _verify
 from pyln_fast.tx.keys import commitment_index, public_key
@@ -51,10 +64,10 @@ class NodeView:
         self.payments: dict[tuple[PaymentId, PaymentHash], None] = {}
         self.ended: dict[tuple[PaymentId, PaymentHash], tuple[int, str]] = {}
         """A PaymentId may be used again after a failure, for another invoice."""
-        self.sent: dict[PaymentHash, tuple[int, int]] = {}
+        self.sent: dict[tuple[PaymentId, PaymentHash], tuple[int, int]] = {}
         """Amount and fee of what we paid."""
-        self.claimed: dict[PaymentHash, tuple[int, int]] = {}
-        """The event's sequence and the amount."""
+        self.claimed: dict[int, tuple[PaymentHash, int]] = {}
+        """By the event's sequence: what came, in msat. An invoice may be paid twice, by two or under two PaymentIds."""
         self.forward_fees: dict[bytes, int] = {}
         self.forwards: dict[tuple[ChannelId, int], tuple[ChannelId, Htlc]] = {}
         """Received HTLCs that were forwarded: the channel and the HTLC that went on."""
@@ -64,8 +77,6 @@ class NodeView:
         """The holder commitment whose signatures were looked at last."""
         self.revoked: dict[ChannelId, int] = {}
         """How many of them are revoked."""
-        self.preimages: dict[PaymentHash, None] = {}
-        """Of every HTLC that was fulfilled: what it pays is ours, or theirs, however its channel ends."""
         self.unhandled: dict[int, None] = {}
         self.last_offered = 0
         self.states: dict[ChannelId, object] = {}
@@ -77,6 +88,13 @@ class Checkers:
     def __init__(self, simulator: SimWorld) -> None:
         self._simulator = simulator
         self.views: dict[str, NodeView] = {}
+        self.coins = ChainCheckers(simulator)
+        self.force_closed: dict[ChannelId, None] = {}
+        """By a user who wanted it. What happens to them on chain is not looked at."""
+        self.invoices_of: dict[PaymentHash, str] = {}
+        """Who made each invoice."""
+        self._restored: dict[str, NodeView] = {}
+        """What was known of nodes before an old copy of their disks was put back."""
         self.payable_to_honest: dict[PaymentHash, Msat] = {}
         """Of every invoice of an honest node: what it asks for."""
         self._txids: dict[tuple[ChannelId, str, int], tuple[bytes, str]] = {}
@@ -91,6 +109,18 @@ class Checkers:
 
     def _is_honest(self, node_id: NodeId) -> bool:
         return self._simulator.nodes[self._simulator.name_of(node_id)].is_honest
+
+    def restored(self, node: SimNode) -> None:
+        """An old copy of its disk was put back. From now on it is asked for one thing: to broadcast nothing that it
+        has revoked. To the others it is a peer that lies."""
+        node.is_honest = False
+        node.disk.on_record = lambda write, record: None
+        self._restored[node.name] = self.views.pop(node.name)
+        for payment_hash in [each for each, name in self.invoices_of.items() if name == node.name]:
+            self.payable_to_honest.pop(payment_hash, None)
+
+    def is_between_honest(self, data: ChannelData) -> bool:
+        return self._is_honest(data.params.counterparty_node_id)
 
     def started(self, node: SimNode) -> None:
         """Whatever was durable and unhandled is offered again."""
@@ -143,8 +173,6 @@ class Checkers:
     def _htlc_record(self, node: SimNode, view: NodeView, channel_id: ChannelId, htlc: Htlc) -> None:
         """5: a preimage that we took downstream is owed to us upstream in the same batch; an HTLC goes on only when it
         is committed for good, and is failed only when what went on is gone for good."""
-        if isinstance(htlc.removal, Fulfilled):
-            view.preimages[htlc.payment_hash] = None
         if not htlc.offered:
             if htlc.removal is not None:
                 self._answered(node, view, channel_id, htlc)
@@ -253,6 +281,8 @@ class Checkers:
 
     def broadcast(self, node: SimNode, package: BroadcastPackage) -> None:
         """Nothing leaves that would lose its channel: a funding before we could claim it, a commitment but the last."""
+        if node.name in self._restored and package.kind == "UnilateralClose":
+            self._not_revoked(node, package)
         if not node.is_honest:
             return
         if package.kind == "Funding" and package.channel_id is not None:
@@ -269,6 +299,16 @@ class Checkers:
             held = MONITORS.decode(raw).holder_commitment if raw is not None else None
             if held is None or held.commitment.number != number or held.txid != txid(tx):
                 raise InvariantBroken("newest commitment", f"{node.name} broadcasts another than its last, {number}")
+
+    def _not_revoked(self, node: SimNode, package: BroadcastPackage) -> None:
+        tx = parse(package.transactions[0])
+        channel_id = channel_id_v1(tx.inputs[0].outpoint)
+        before = self._restored[node.name].durable.get(channel_id)
+        held = MONITORS.decode(node.disk.tables[MONITORS.name][channel_id]).holder_commitment
+        if before is None or not self.is_between_honest(before):
+            return  # a peer that lies, or that has lost state itself, proves nothing
+        if held.commitment.number < before.commitments.holder_number:
+            raise InvariantBroken("newest commitment", f"{node.name} has lost data and broadcasts what it revoked")
 
     def event_offered(self, node: SimNode, offered: OfferEvent) -> None:
         """2 for the user; events in their order, and none that was not durable."""
@@ -295,26 +335,29 @@ class Checkers:
             if known != end:
                 raise InvariantBroken("payment ends once", f"{node.name}: {known}, then {end}")
             if isinstance(event, PaymentSent):
-                view.sent[event.payment_hash] = (event.amount_msat, event.fee_paid_msat)
+                view.sent[event.payment_id, event.payment_hash] = (event.amount_msat, event.fee_paid_msat)
         elif isinstance(event, PaymentClaimed):
-            claim = (offered.sequence, int(event.amount_msat))
+            claim = (event.payment_hash, int(event.amount_msat))
             asked = self.payable_to_honest.get(event.payment_hash)
             if asked is not None and event.amount_msat < asked:
                 raise InvariantBroken("paid in full", f"{node.name} took {event.amount_msat} msat for {asked}")
-            before = view.claimed.setdefault(event.payment_hash, claim)
+            before = view.claimed.setdefault(offered.sequence, claim)
             if before != claim:
                 raise InvariantBroken("payment claimed once", f"{node.name}: {before}, then {claim}")
 
     def _closed(self, node: SimNode, event: ChannelClosed) -> None:
         reason = type(event.reason).__name__
         data = self.views[node.name].durable.get(event.channel_id)
-        between_honest = data is not None and self._is_honest(data.params.counterparty_node_id)
-        if between_honest and "Cooperative" not in reason and not self._is_orphan(node, event.channel_id):
+        if data is None or not self.is_between_honest(data) or event.channel_id in self.force_closed:
+            return
+        if "Cooperative" not in reason and not self.is_orphan(node, event.channel_id):
             raise InvariantBroken("1 no force close", f"{node.name}: {event.reason}")
 
-    def _is_orphan(self, node: SimNode, channel_id: ChannelId) -> bool:
+    def is_orphan(self, node: SimNode, channel_id: ChannelId) -> bool:
         """The opener lost the channel before it could broadcast the funding: the fundee's half of it is nothing."""
-        data = self.views[node.name].durable[channel_id]
+        data = self.views[node.name].durable.get(channel_id)
+        if data is None or self._simulator.chain.transaction(data.funding.outpoint.txid) is not None:
+            return False
         other = self._simulator.name_of(data.params.counterparty_node_id)
         if other not in self.views:
             return False
@@ -334,15 +377,22 @@ class Checkers:
                 self._warned(node, report.text)
         node.node.reports.clear()
         sim_limits.check(node)
+        self.coins.turn_ended(node)
         view = self.views[node.name]
         for channel_id, state in node.node.core.state.channels.items():
-            if view.states.get(channel_id) is not state:
+            before = view.states.get(channel_id)
+            if before is not state:
                 view.states[channel_id] = state
+                self.coins.entered(node, before, state)
                 self._channel(node, channel_id, state)
 
     def _warned(self, node: SimNode, text: str) -> None:
         if any(each.node_id.hex() in text for each in self._simulator.nodes.values() if not each.is_honest):
             return
+        if self.force_closed and ("failed by the peer's error" in text or "sent error: enough" in text):
+            return
+        if "channels without a confirmed funding" in text:
+            return  # blocks made fundings unconfirmed, or it lags behind those that confirm them: an opening is refused
         if "unknown channel in ClosingSigned" in text or "unknown channel in Shutdown" in text:
             return  # it lags behind the chain, which has the close
         if "unknown channel" in text or "failed by the peer's error" in text:
@@ -350,7 +400,7 @@ class Checkers:
                 each
                 for other in map(self._simulator.nodes.__getitem__, self.views)
                 for each in self.views[other.name].durable
-                if self._is_orphan(other, each)
+                if self.is_orphan(other, each)
             )
             if next(orphans, None) is not None:
                 return
@@ -360,7 +410,7 @@ class Checkers:
         data: ChannelData = state.data  # type: ignore[attr-defined]
         honest = self._is_honest(data.params.counterparty_node_id)
         failed = isinstance(state, Closing) and state.error is not None
-        if honest and failed and not self._is_orphan_state(node, channel_id):
+        if honest and failed and channel_id not in self.force_closed and not self.is_orphan(node, channel_id):
             raise InvariantBroken("1 no force close", f"{node.name}: {state.error}")  # type: ignore[attr-defined]
         mine = data.commitments
         if mine.to_holder_msat + mine.to_counterparty_msat != 1000 * data.params.channel_value_sat:
@@ -377,9 +427,6 @@ class Checkers:
             return
         self._not_ahead(node.name, other, mine, theirs.commitments)
 
-    def _is_orphan_state(self, node: SimNode, channel_id: ChannelId) -> bool:
-        return channel_id in self.views[node.name].durable and self._is_orphan(node, channel_id)
-
     @staticmethod
     def _not_ahead(name: str, other: str, mine: Commitments, theirs: Commitments) -> None:
         """2: what a node has seen of its peer is on the peer's disk."""
@@ -392,8 +439,10 @@ class Checkers:
 
     # --- at quiescence
 
-    def quiescent(self) -> None:
+    def quiescent(self, blocks_came: bool = False) -> None:
         """Every link is up, every disk has written, every payment has ended: the sums must be right.
+
+        Without blocks (HTLCs held by an adversary keep the chain from going on) channels need not open or close.
 
         What an adversary holds stays under way: HTLCs with it, and those which wait for them.
         """
@@ -401,44 +450,57 @@ class Checkers:
         for name, view in self.views.items():
             node = self._simulator.nodes[name]
             for channel_id, state in node.node.core.state.channels.items():
-                self._settled(node, channel_id, state, held)
+                self._settled(node, channel_id, state, held, blocks_came)
             if view.unhandled:
                 raise InvariantBroken("events at least once", f"{name}: {len(view.unhandled)} were never handled")
             lost = [each for each in view.payments if each not in view.ended and each[1] not in held]
             if lost:
                 raise InvariantBroken("payment ends once", f"{name}: {len(lost)} never ended, {lost[0][0].hex()}")
             self._sum(name, view)
+            self.coins.quiescent(node, view.durable.values())
         self._paid_is_claimed()
 
     def _held(self) -> dict[PaymentHash, None]:
-        """The payment hashes of the HTLCs of honest nodes with adversaries."""
+        """The payment hashes of the HTLCs of honest nodes with adversaries, and of those that the chain will end."""
         return {
             htlc.payment_hash: None
             for name in self.views
             for state in self._simulator.nodes[name].node.core.state.channels.values()
-            if not self._is_honest(state.data.params.counterparty_node_id)
+            if not self.is_between_honest(state.data) or state.data.channel_id in self.force_closed
             for htlc in state.data.commitments.htlcs.values()
         }
 
     def _paid_is_claimed(self) -> None:
         """Between honest nodes nobody pays what the payee does not get. (An adversary on the way may keep from a payer
         that he has paid: it is the adversary who then has paid for him.)"""
-        sent = {hash_ for view in self.views.values() for hash_ in view.sent}
-        claimed = {hash_ for view in self.views.values() for hash_ in view.claimed}
-        if all(node.is_honest for node in self._simulator.nodes.values()) and sent != claimed:
-            raise InvariantBroken("paid is claimed", f"{len(sent)} payments were sent, {len(claimed)} claimed")
-        lost = [hash_ for hash_ in sorted(sent - claimed) if hash_ in self.payable_to_honest]
+        sent = Counter(hash_ for view in self.views.values() for _, hash_ in view.sent)
+        claimed = Counter(hash_ for view in self.views.values() for hash_, _ in view.claimed.values())
+        all_is_well = not self.force_closed and all(node.is_honest for node in self._simulator.nodes.values())
+        if all_is_well and sent != claimed:
+            raise InvariantBroken("paid is claimed", f"{sent.total()} payments were sent, {claimed.total()} claimed")
+        # Who knows the preimage from the first payment of an invoice may keep the second.
+        lost = [hash_ for hash_ in sorted(sent) if not claimed[hash_] and hash_ in self.payable_to_honest]
         if lost:
             raise InvariantBroken("paid is claimed", f"{lost[0].hex()} was paid, and its payee has nothing")
 
-    def _settled(self, node: SimNode, channel_id: ChannelId, state: object, held: dict[PaymentHash, None]) -> None:
+    def _settled(
+        self,
+        node: SimNode,
+        channel_id: ChannelId,
+        state: object,
+        held: dict[PaymentHash, None],
+        blocks_came: bool,
+    ) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
-        if not self._is_honest(data.params.counterparty_node_id):
+        if not self.is_between_honest(data) or channel_id in self.force_closed or self.is_orphan(node, channel_id):
             return
         name = f"{node.name} {channel_id.hex()[:8]} {type(state).__name__}"
         connected = data.params.counterparty_node_id in node.node.core.peers
         if isinstance(state, Offline | Syncing) and connected:
             raise InvariantBroken("quiescence", f"{name} although its peer is connected")
+        opens_or_closes = WaitForFundingConfirmed | WaitForChannelReady | ShuttingDown | Negotiating
+        if blocks_came and isinstance(state, opens_or_closes) and not data.commitments.htlcs:
+            raise InvariantBroken("quiescence", f"{name} goes on neither opening nor closing")
         waiting = [htlc for htlc in data.commitments.htlcs.values() if htlc.payment_hash not in held]
         if waiting:
             stages = [HtlcStage(htlc.stage).name for htlc in waiting]
@@ -453,6 +515,17 @@ class Checkers:
             if mine.to_holder_msat != mirror.to_counterparty_msat:
                 raise InvariantBroken("4 conserved", f"{name}: {mine.to_holder_msat} msat, its peer says otherwise")
 
+    @staticmethod
+    def _is_decided(view: NodeView, channel_id: ChannelId, htlc: Htlc) -> bool:
+        """It is paid, however its channel ends: its preimage has made us pay or be paid on the other side."""
+        if isinstance(htlc.source, OutboundPaymentHtlc):
+            return (htlc.source.payment_id, htlc.payment_hash) in view.sent
+        if isinstance(htlc.source, ForwardedHtlc):
+            channel_id, htlc_id = htlc.source.prev_channel_id, htlc.source.prev_htlc_id
+        else:
+            htlc_id = htlc.id
+        return view.removals.get((channel_id, htlc_id), False) or forward_key(channel_id, htlc_id) in view.forward_fees
+
     def _sum(self, name: str, view: NodeView) -> None:
         """4 and 5: to the msat, with an adversary too: it gains nothing, for its peers lose nothing."""
         now = sum(data.commitments.to_holder_msat for data in view.durable.values()) + self._under_way(name, view)
@@ -465,17 +538,16 @@ class Checkers:
             )
 
     def _under_way(self, name: str, view: NodeView) -> int:
-        """What HTLCs will bring whose preimage is known, in msat: if an adversary does not end them, the chain will.
+        """What HTLCs will bring that were fulfilled, in msat: if an adversary does not end them, the chain will.
 
         For that the monitor must know the preimage too.
         """
-        known = {*view.preimages, *view.sent, *view.claimed}
         core = self._simulator.nodes[name].node.core
         total = 0
         for channel_id, state in core.state.channels.items():
             of_monitor = dict(core.state.monitors[channel_id].preimages)
             for htlc in state.data.commitments.htlcs.values():
-                if htlc.payment_hash not in known:
+                if not self._is_decided(view, channel_id, htlc):
                     continue
                 if not htlc.offered and htlc.payment_hash not in of_monitor:
                     raise InvariantBroken("5 forwarder", f"{name}: a monitor lacks the preimage of HTLC {htlc.id}")

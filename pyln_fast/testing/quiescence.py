@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyln_fast.channel.state import Normal
+from pyln_fast.channel.state import ChannelData, Closing, Normal
 from pyln_fast.testing.invariants import InvariantBroken
 
 if TYPE_CHECKING:
     from pyln_fast.testing.simulator import Simulator
 
 ROUNDS = 400
-BLOCKS = 15
-"""Enough for a funding and then a close to be final."""
+PATIENCE = 100
+"""Rounds in which blocks come for what is not settled: enough for what was never mined to be broadcast again, and for a
+funding and then a close to be final."""
 WITHOUT_END = 10_000
 
 
@@ -36,7 +37,7 @@ class Quiescence:
                     simulator.note(simulator.start(node))
             if not self._round(round_number) and round_number > 3:
                 break
-        simulator.checkers.quiescent()
+        simulator.checkers.quiescent(simulator.may_mine(1))
         simulator.calm = False
 
     def _round(self, round_number: int) -> bool:
@@ -66,13 +67,28 @@ class Quiescence:
                 raise InvariantBroken("quiescence", f"{done} without end")
         if self._waits_for_links():
             busy = True
-        if self._is_unsettled() and round_number < BLOCKS and simulator.may_mine(1):
-            simulator.chain.mine()
+        unsettled = self._unsettled()
+        if unsettled and round_number < PATIENCE:
+            busy = True
+            if self._waits_for_blocks(unsettled) and simulator.may_mine(1):
+                simulator.chain.mine()
         return busy
 
-    def _is_unsettled(self) -> bool:
-        nodes = self._simulator.honest_nodes()
-        return any(not isinstance(state, Normal) for node in nodes for state in node.node.core.state.channels.values())
+    def _unsettled(self) -> list[ChannelData]:
+        """Channels between honest nodes that are being opened or closed together."""
+        checkers = self._simulator.checkers
+        return [
+            state.data
+            for node in self._simulator.honest_nodes()
+            for channel_id, state in node.node.core.state.channels.items()
+            if not isinstance(state, Normal) and not (isinstance(state, Closing) and state.error is not None)
+            if not state.data.commitments.htlcs
+            if checkers.is_between_honest(state.data) and not checkers.is_orphan(node, channel_id)
+        ]
+
+    def _waits_for_blocks(self, unsettled: list[ChannelData]) -> bool:
+        """Else for the clock: what is in no mempool is broadcast again after a while."""
+        return bool(self._simulator.chain.mempool) or any(data.funding.height is not None for data in unsettled)
 
     def _waits_for_links(self) -> bool:
         simulator = self._simulator

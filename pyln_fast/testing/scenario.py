@@ -25,7 +25,7 @@ from typing import Any
 
 from pyln_fast.channel.state import Normal
 from pyln_fast.config import ChannelHandshakeConfig, UserConfig
-from pyln_fast.node.effects import BroadcastPackage
+from pyln_fast.node.effects import BroadcastPackage, ShellEffect
 from pyln_fast.peer.handlers import MessageReceived
 from pyln_fast.testing.scenario_checkers import CLOSES, ScenarioCheckers
 from pyln_fast.testing.scenario_node import ScenarioNode
@@ -349,6 +349,9 @@ class Scenario:
         node.broadcasts.append(package)
         for raw in () if self.broadcasts_get_lost else package.transactions:
             self.chain.broadcast(raw)
+
+    def dies_after(self, node: SimNode, effect: ShellEffect) -> bool:
+        return False
 
     def on_turn(self, node: SimNode) -> None:
         self.checkers.turn_ended(node)

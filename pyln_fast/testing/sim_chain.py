@@ -8,7 +8,7 @@ embedded regtest node (`testing.regtest`); this one makes thousands of blocks a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -43,11 +43,11 @@ class SimChain:
             SimBlock(BlockHeight(0), BlockHash(network.chain_hash), b"", ()),
         ]
         self.mempool: dict[Txid, SimTx] = {}
-        self._confirmed: dict[Txid, int] = {}
+        self._confirmed: dict[Txid, BlockHeight] = {}
         self._spent: dict[OutPoint, Txid] = {}
         """By the chain or the mempool."""
-        self._outputs: dict[Txid, int] = {}
-        """How many outputs each known transaction has, in the chain or the mempool."""
+        self._known: dict[Txid, SimTx] = {}
+        """In the chain or the mempool."""
         self._next_faucet = 0
         self._extra_nonce = 0
 
@@ -62,6 +62,17 @@ class SimChain:
         height = self._confirmed.get(tx_id)
         return 0 if height is None else self.height - height + 1
 
+    def height_of(self, tx_id: Txid) -> BlockHeight | None:
+        return self._confirmed.get(tx_id)
+
+    def transaction(self, tx_id: Txid) -> SimTx | None:
+        """Of the chain or the mempool."""
+        return self._known.get(tx_id)
+
+    def confirmed(self) -> Iterator[SimTx]:
+        """The transactions of the best chain, but for coinbases."""
+        return (self._known[tx_id] for tx_id in self._confirmed)
+
     def spender(self, outpoint: OutPoint) -> Txid | None:
         """Of the chain or the mempool."""
         return self._spent.get(outpoint)
@@ -72,7 +83,7 @@ class SimChain:
         """Whether it is in the mempool or the chain now."""
         tx = parse(raw)
         entry = SimTx(txid(tx), raw, tx)
-        if entry.txid in self._outputs:
+        if entry.txid in self._known:
             return True
         if not all(self._is_free(tx_in.outpoint) for tx_in in tx.inputs):
             return False
@@ -101,16 +112,17 @@ class SimChain:
         return any(tx_in.outpoint.txid == tx_id for tx_in in entry.tx.inputs)
 
     def _is_free(self, outpoint: OutPoint) -> bool:
-        exists = outpoint.txid == _FAUCET or outpoint.vout < self._outputs.get(outpoint.txid, 0)
+        known = self._known.get(outpoint.txid)
+        exists = outpoint.txid == _FAUCET or (known is not None and outpoint.vout < len(known.tx.outputs))
         return exists and outpoint not in self._spent
 
     def _add(self, entry: SimTx) -> None:
-        self._outputs[entry.txid] = len(entry.tx.outputs)
+        self._known[entry.txid] = entry
         for tx_in in entry.tx.inputs:
             self._spent[tx_in.outpoint] = entry.txid
 
     def _remove(self, entry: SimTx) -> None:
-        del self._outputs[entry.txid]
+        del self._known[entry.txid]
         for tx_in in entry.tx.inputs:
             del self._spent[tx_in.outpoint]
 
@@ -133,9 +145,9 @@ class SimChain:
             self._confirmed[entry.txid] = height
         return block
 
-    def reorganise(self, depth: int) -> None:
-        """The last `depth` blocks leave the chain for one more than that. Their transactions wait in the mempool, the
-        first of the new blocks takes none."""
+    def reorganise(self, depth: int, left_out: Callable[[Txid], bool] = lambda tx_id: False) -> None:
+        """The last `depth` blocks leave the chain for one more than that. Their transactions wait in the mempool: the
+        first of the new blocks takes none, and none takes what is left out."""
         assert 0 < depth < len(self.active)
         gone, self.active = self.active[-depth:], self.active[:-depth]
         back = [entry for block in gone for entry in block.transactions]
@@ -143,8 +155,9 @@ class SimChain:
             del self._confirmed[entry.txid]
         self.mempool = {entry.txid: entry for entry in back} | self.mempool
         self.mine(left_out=list(self.mempool))
+        kept = [tx_id for tx_id in self.mempool if left_out(tx_id)]
         for _ in range(depth):
-            self.mine()
+            self.mine(kept)
 
 
 def make_block(previous: BlockHash, height: BlockHeight, extra_nonce: int, transactions: tuple[SimTx, ...]) -> SimBlock:

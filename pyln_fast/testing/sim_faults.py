@@ -19,6 +19,7 @@ class Faults:
         self._simulator = simulator
         self._random = simulator.random
         self.crashes = 0
+        self._backups: dict[str, tuple[dict[str, dict[bytes, bytes]], int]] = {}
 
     def cut(self) -> str | None:
         if not self._simulator.network.links:
@@ -81,11 +82,33 @@ class Faults:
         node.turn()
         return "a write fails: " + self.kill(node, 0, False)
 
+    def back_up(self) -> str | None:
+        """The user of a node copies its disk, which he was told not to do."""
+        node = self._random.choice(list(self._simulator.nodes.values()))
+        if not node.is_honest:
+            return None
+        self._backups[node.name] = {name: dict(rows) for name, rows in node.disk.tables.items()}, node.disk.sequence
+        return f"{node.name} is backed up"
+
+    def restore(self) -> str | None:
+        """He puts the copy back."""
+        names = [name for name in self._backups if self._simulator.nodes[name].is_honest]
+        if not names or len(self._simulator.honest_nodes()) <= 2:
+            return None
+        node = self._simulator.nodes[self._random.choice(names)]
+        said = self.kill(node, 0, False)
+        node.disk.put_back(*self._backups.pop(node.name))
+        self._simulator.checkers.restored(node)
+        return f"{said}, an old copy of its disk is put back"
+
     def jump(self) -> str | None:
         """A clock is set, or a laptop wakes up."""
         node = self._random.choice(list(self._simulator.nodes.values()))
-        if self._random.random() < 0.5:
+        kind = self._random.random()
+        if kind < 0.4:
             self._simulator.now_ms += self._random.choice((10_000, 60_000, 120_000))
+        elif kind < 0.6:
+            node.wall_ahead_ms = self._random.choice((0, 3_600_000, -10_000, -3_600_000))
         else:
             node.clock_ahead_ms += self._random.choice((100, 2000, 60_000))
         return f"{node.name}'s clock jumps"
@@ -106,7 +129,7 @@ class Faults:
             depth += self._random.randint(1, 8)
         if depth >= self._simulator.chain.height or not self._simulator.may_mine(1):
             return None
-        self._simulator.chain.reorganise(depth)
+        self._simulator.chain.reorganise(depth, lambda tx_id: self._random.random() < 0.3)
         return f"the chain is reorganised, {depth} blocks deep"
 
     def evict(self) -> str | None:

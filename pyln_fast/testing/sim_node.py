@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyln_fast.chain.block_locator import BlockLocator
 from pyln_fast.chain.interfaces import ConfirmationTarget
 from pyln_fast.config import UserConfig
-from pyln_fast.node.effects import Answer, BroadcastPackage, CloseSocket, OfferEvent, SendBytes, WriteBatch
+from pyln_fast.node.effects import Answer, BroadcastPackage, CloseSocket, OfferEvent, SendBytes, ShellEffect, WriteBatch
 from pyln_fast.node.node import Node
 from pyln_fast.sign.keys_manager import KeysManager
 from pyln_fast.testing.sim_store import SimDisk
@@ -60,9 +60,13 @@ class SimNode:
         self.fees = SimFees(feerate)
         self.disk = SimDisk()
         self.clock_ahead_ms = 0
+        self.wall_ahead_ms = 0
+        """Of the wall clock alone, which may be set back."""
         self.drift_ppm = drift_ppm
         """How much faster its clock runs."""
         self.starts = 0
+        self.highest_block = BlockHeight(0)
+        """Of all that it ever saw."""
         self.alive = False
         self.has_inputs = False
         """It was given something since its last turn."""
@@ -73,8 +77,8 @@ class SimNode:
         self._on_answer: dict[int, OnAnswer] = {}
         self._token = 0
 
-    def wallet_script(self, index: int) -> bytes:
-        return _wallet_keys(self.name).script_pubkey(Branch.EXTERNAL, index)
+    def wallet_script(self, index: int, branch: Branch = Branch.EXTERNAL) -> bytes:
+        return _wallet_keys(self.name).script_pubkey(branch, index)
 
     # --- life and death
 
@@ -137,7 +141,7 @@ class SimNode:
         return Monotonic(now + now * self.drift_ppm // 1_000_000 + self.clock_ahead_ms)
 
     def wall_time(self) -> UnixTime:
-        return UnixTime(1_750_000_000 + self._clock_ms() // 1000)
+        return UnixTime(1_750_000_000 + (self._clock_ms() + self.wall_ahead_ms) // 1000)
 
     @property
     def is_synced(self) -> bool:
@@ -150,6 +154,7 @@ class SimNode:
         self.has_inputs = True
         if locator.height <= chain.height and chain.hash_at(locator.height) == locator.block_hash:
             block = chain.active[locator.height + 1]
+            self.highest_block = max(self.highest_block, block.height)
             self.node.block_connected(block.raw, block.height, locator.advance(block.raw[:80]))
             return f"block {block.height}"
         known = next(
@@ -170,6 +175,8 @@ class SimNode:
         while True:
             for effect in self.node.process_events():
                 self._perform(effect)
+                if self.simulator.dies_after(self, effect):
+                    return
             if not self.node.has_work:
                 break
         self.simulator.on_turn(self)
@@ -179,7 +186,7 @@ class SimNode:
         self.node.batch_durable(batch.sequence)
         self.turn()
 
-    def _perform(self, effect: object) -> None:
+    def _perform(self, effect: ShellEffect) -> None:
         if isinstance(effect, WriteBatch):
             self.disk.submit(effect.batch)
         elif isinstance(effect, SendBytes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from pyln_fast.node.effects import BroadcastPackage
+from pyln_fast.node.effects import BroadcastPackage, ShellEffect
 from pyln_fast.types import NodeId
 
 if TYPE_CHECKING:
@@ -39,5 +39,9 @@ class SimWorld(Protocol):
     def name_of(self, node_id: NodeId) -> str: ...
 
     def on_broadcast(self, node: SimNode, package: BroadcastPackage) -> None: ...
+
+    def dies_after(self, node: SimNode, effect: ShellEffect) -> bool:
+        """Whether its process ends right behind this effect, before the next."""
+        ...
 
     def on_turn(self, node: SimNode) -> None: ...

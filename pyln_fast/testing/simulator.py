@@ -24,7 +24,7 @@ from pyln_fast.config import (
     UserConfig,
 )
 from pyln_fast.node.deadlines import deadline
-from pyln_fast.node.effects import BroadcastPackage
+from pyln_fast.node.effects import BroadcastPackage, OfferEvent, SendBytes, ShellEffect, WriteBatch
 from pyln_fast.testing.checkers import Checkers
 from pyln_fast.testing.invariants import InvariantBroken
 from pyln_fast.testing.quiescence import Quiescence
@@ -43,6 +43,8 @@ DEADLINE_MARGIN = 2
 """No block is found that would bring an HTLC so near to its deadline: the chain is kind to crashed nodes."""
 MAX_LAG = 12
 """Blocks that a node may be behind: one that sleeps for longer may find its HTLCs expired."""
+TURNS_BETWEEN_DEATHS = 500
+"""Roughly, for the middling amount of trouble."""
 COINS = 16
 COIN_SAT = Sat(30_000_000)
 
@@ -260,8 +262,10 @@ class Simulator:
             (lambda: self.workload.pay(self.random.randint(2, 8)), busy / 5),
             (lambda: self.workload.pay(flawed=True), busy / 4),
             (self.workload.decide, 2),
+            (self.workload.abandon, numbers.choice((0, 0.2, 2))),
             (self._change_fees, 0.5),
-            (self._close, numbers.choice((0, 0, 0.05))),
+            (self._close, numbers.choice((0, 0.05, 0.2))),
+            (self._force_close, numbers.choice((0, 0, 0, 0.02))),
             (self.faults.cut, trouble),
             (self.faults.half_open, trouble / 4),
             (self.faults.clog, trouble / 2),
@@ -273,6 +277,8 @@ class Simulator:
             (self.faults.evict, trouble / 2),
             (self.faults.reorganise, trouble / 8),
             (self.faults.jump, trouble / 4),
+            (self.faults.back_up, 1),
+            (self.faults.restore, numbers.choice((0, 0, 0, 0.1))),
             (self._mischief, 40 if any(not node.is_honest for node in self.nodes.values()) else 0),
         ]
         total = 0.0
@@ -413,6 +419,10 @@ class Simulator:
         node = self._ready()
         return self.workload.close(node) if node is not None else None
 
+    def _force_close(self) -> str | None:
+        node = self._ready()
+        return self.workload.force_close(node) if node is not None else None
+
     def _mischief(self) -> str | None:
         lawless = [node for node in self.nodes.values() if isinstance(node, Adversary) and node.is_ready]
         return self.random.choice(lawless).mischief() if lawless else None
@@ -438,6 +448,16 @@ class Simulator:
         if self.calm or self.random.random() < 0.9:
             for raw in package.transactions:
                 self.chain.broadcast(raw)
+
+    def dies_after(self, node: SimNode, effect: ShellEffect) -> bool:
+        """Now and then: what follows in the turn is never done, and of what is being written any part is kept."""
+        if self.calm or not isinstance(effect, WriteBatch | BroadcastPackage | OfferEvent | SendBytes):
+            return False
+        if self.random.random() >= self.trouble / TURNS_BETWEEN_DEATHS:
+            return False
+        kept = self.random.randint(0, len(node.disk.waiting))
+        self.note(f"{self.faults.kill(node, kept, False)}, right behind {type(effect).__name__}")
+        return True
 
     def on_turn(self, node: SimNode) -> None:
         self.checkers.turn_ended(node)

@@ -4,6 +4,7 @@ channels, answer events, watch fees."""
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from pyln_fast.node.effects import OfferEvent
 from pyln_fast.node.node import FRESHNESS_TIMER_MS, Node
 from pyln_fast.payment.invoice import Invoice
 from pyln_fast.payment.invoice_fields import RouteHint, RouteHintHop
-from pyln_fast.payment.outbound import Attempts
+from pyln_fast.payment.outbound import Attempts, PaymentStatus
 from pyln_fast.testing.sim_adversary import Adversary
 from pyln_fast.types import (
     BlockHeight,
@@ -48,9 +49,12 @@ FLAWS = (
     "low final expiry",
     "underpaid",
     "far expiry",
+    "negative fee",
+    "negative delta",
 )
 """How a payment is crafted so that some hop of it must refuse."""
 MAX_HOPS = 4
+REMEMBERED_INVOICES = 20
 
 
 class Workload:
@@ -59,6 +63,10 @@ class Workload:
         self._random = simulator.random
         self._paid = 0
         self.payments = 0
+        self._preimages: dict[PaymentHash, PaymentPreimage] = {}
+        """Of payees who chose their payment hashes."""
+        self._invoices: deque[tuple[SimNode, Invoice]] = deque(maxlen=REMEMBERED_INVOICES)
+        """With their payers, who may pay them once more."""
 
     # --- payments
 
@@ -67,6 +75,8 @@ class Workload:
         path = self._path()
         if path is None:
             return None
+        if self._invoices and self._random.random() < 0.03:
+            return self._pay_again()
         payer, payee, channels = path
         flaw = self._random.choice(FLAWS) if flawed else ""
         for _ in range(count):
@@ -115,10 +125,46 @@ class Workload:
             assert isinstance(result, Invoice), result
             if payee.is_honest:
                 self._simulator.checkers.payable_to_honest[result.payment_hash] = amount
+                self._simulator.checkers.invoices_of[result.payment_hash] = payee.name
             if payer.alive:
-                self._send(payer, self._crafted(result, channels, flaw))
+                invoice = self._crafted(result, channels, flaw)
+                self._invoices.append((payer, invoice))
+                self._send(payer, invoice)
 
-        payee.command(lambda node: node.payments.create_bolt11_invoice(amount, "simulated"), made)
+        payment_hash = self._own_hash() if self._random.random() < 0.1 else None
+        payee.command(
+            lambda node: node.payments.create_bolt11_invoice(amount, "simulated", payment_hash=payment_hash), made
+        )
+
+    def _own_hash(self) -> PaymentHash:
+        """Of a preimage that only the user knows."""
+        preimage = PaymentPreimage(self._bytes())
+        payment_hash = PaymentHash(hashlib.sha256(preimage).digest())
+        self._preimages[payment_hash] = preimage
+        return payment_hash
+
+    def _pay_again(self) -> str | None:
+        """An invoice that was paid, or is being paid, under another PaymentId."""
+        payer, invoice = self._random.choice(self._invoices)
+        if not payer.is_ready:
+            return None
+        self._send(payer, invoice)
+        return f"{payer.name} pays an invoice once more"
+
+    def abandon(self) -> str | None:
+        """The user gives up a payment; what is under way may still arrive."""
+        pending = [
+            (node, payment_id)
+            for node in self._simulator.nodes.values()
+            if node.is_ready
+            for payment_id, payment in node.node.core.state.payments.items()
+            if payment.status is PaymentStatus.PENDING
+        ]
+        if not pending:
+            return None
+        node, payment_id = self._random.choice(pending)
+        node.command(lambda it: it.payments.abandon_payment(payment_id))
+        return f"{node.name} abandons a payment"
 
     def _crafted(self, invoice: Invoice, channels: list[tuple[SimNode, FundedState]], flaw: str) -> Invoice:
         """The invoice with the path as its only hint, and with a flaw in it."""
@@ -147,6 +193,10 @@ class Workload:
             base, delta = config.forwarding_fee_base_msat, config.cltv_expiry_delta
             if position == flawed and flaw == "low fee" and base:
                 base = Msat(base - 1)
+            elif position == flawed and flaw == "negative fee":
+                base = Msat(-self._random.choice((1, 1000, 1_000_000)))
+            elif position == flawed and flaw == "negative delta":
+                delta = Blocks(-self._random.choice((1, 30)))
             elif position == flawed and flaw == "low expiry":
                 delta = Blocks(delta - 1)
             elif position == flawed and flaw == "unknown channel":
@@ -192,6 +242,20 @@ class Workload:
         node.command(lambda it: it.channel_manager.close_channel(ChannelId(channel_id), peer))
         return f"{node.name} closes {channel_id.hex()[:8]}"
 
+    def force_close(self, node: SimNode) -> str | None:
+        """By a user who has his reasons."""
+        states = [state for state in node.node.core.state.channels.values() if isinstance(state, Normal)]
+        if not states or not node.is_honest:
+            return None
+        data = self._random.choice(states).data
+        self._simulator.checkers.force_closed[data.channel_id] = None
+        node.command(
+            lambda it: it.channel_manager.force_close_broadcasting_latest_txn(
+                data.channel_id, data.params.counterparty_node_id, "enough"
+            )
+        )
+        return f"{node.name} force-closes {data.channel_id.hex()[:8]}"
+
     def change_fees(self, node: SimNode) -> str:
         node.fees.feerate = FeeratePerKw(self._random.choice(FEERATES))
         # A minute later, for that is when a node looks at its estimates.
@@ -223,8 +287,8 @@ class Workload:
         choice = self._random.random()
         if isinstance(node, Adversary) and self._random.random() < node.habits.holds:
             return
-        preimage, payment_hash = event.purpose.payment_preimage, event.payment_hash
-        assert preimage is not None
+        payment_hash = event.payment_hash
+        preimage = event.purpose.payment_preimage or self._preimages[payment_hash]
         if choice < 0.75 and self._is_in_time(event.claim_deadline):
             node.command(lambda it: it.payments.claim_funds(preimage))
         elif choice < 0.85:
@@ -245,8 +309,8 @@ class Workload:
                 for payment_hash, claimable in node.node.core.state.claimable.items():
                     if payment_hash in offered or not self._is_in_time(claimable.claim_deadline):
                         continue
-                    if claimable.purpose.payment_preimage is not None:
-                        undecided.append((node, claimable.purpose.payment_preimage))
+                    preimage = claimable.purpose.payment_preimage or self._preimages[payment_hash]
+                    undecided.append((node, preimage))
         if not undecided:
             return None
         node, preimage = self._random.choice(undecided)

@@ -13,25 +13,31 @@ from msgspec.structs import replace
 from pyln_fast.chain import channel_monitor
 from pyln_fast.channel import dance, reestablish
 from pyln_fast.channel.actions import HtlcRemoved
-from pyln_fast.channel.commands import SignCommitment
+from pyln_fast.channel.commands import FundingUnconfirmed, SignCommitment
 from pyln_fast.channel.commitments import Commitments
+from pyln_fast.channel.errors import ReestablishMismatch
 from pyln_fast.channel.htlc import Failed, HtlcStage
+from pyln_fast.channel.state import Funding
+from pyln_fast.channel.states import negotiating
 from pyln_fast.errors import LightningError
 from pyln_fast.node import htlcs
 from pyln_fast.node import state as node_state
 from pyln_fast.node.core import Core
 from pyln_fast.node.journal import Journal
 from pyln_fast.node.node import Node
+from pyln_fast.node.payments import Payments
 from pyln_fast.node.state import NodeState
 from pyln_fast.payment import claimable
 from pyln_fast.payment.outbound import PaymentStatus
 from pyln_fast.persist.overlay import Overlay
 from pyln_fast.records import Put
 from pyln_fast.testing.simulator import Outcome, Simulator
+from pyln_fast.tx import closing as tx_closing
 from pyln_fast.tx import commitment as tx_commitment
 from pyln_fast.tx.keys import is_valid_private_key, public_key
 from pyln_fast.tx.monitor_update import LatestHolderCommitment
 from pyln_fast.types import Msat
+from pyln_fast.wallet.ledger import Ledger
 
 STEPS = 1000
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -269,27 +275,131 @@ def underpayment_taken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claimable, "verify", verify)
 
 
+def expiry_not_checked(patch: pytest.MonkeyPatch) -> None:
+    """A forward may leave us no time to claim what it is for."""
+    honest = htlcs.check_forward
+
+    def check_forward(request, config, minimum, height, update):  # type: ignore[no-untyped-def]
+        refusal = honest(request, config, minimum, height, update)
+        return None if refusal is not None and refusal.reason == "IncorrectCLTVExpiry" else refusal
+
+    patch.setattr(htlcs, "check_forward", check_forward)
+
+
+def coins_overlooked(patch: pytest.MonkeyPatch) -> None:
+    """The wallet does not see some of what it is paid."""
+    honest = Ledger._receive
+
+    def receive(self, outpoint, tx, height):  # type: ignore[no-untyped-def]
+        if outpoint.txid[0] >= 16:
+            honest(self, outpoint, tx, height)
+
+    patch.setattr(Ledger, "_receive", receive)
+
+
+def closed_for_less(patch: pytest.MonkeyPatch) -> None:
+    """Both agree to a close in which the acceptor pays, too."""
+    honest = tx_closing.build_closing
+
+    def build_closing(params, holder_script, counterparty_script, holder, counterparty, *rest, **options):  # type: ignore[no-untyped-def]
+        if params.holder_is_opener:
+            counterparty = max(0, counterparty - 1000)
+        else:
+            holder = max(0, holder - 1000)
+        return honest(params, holder_script, counterparty_script, holder, counterparty, *rest, **options)
+
+    patch.setattr(tx_closing, "build_closing", build_closing)
+
+
+def closed_at_any_price(patch: pytest.MonkeyPatch) -> None:
+    """The opener offers a fee that no estimate asks for."""
+    honest = negotiating.fee_limits
+
+    def fee_limits(data, ctx):  # type: ignore[no-untyped-def]
+        preferred, least, most = honest(data, ctx)
+        if data.params.holder_is_opener and data.commitments.to_holder_msat > 100_000_000:
+            return preferred + 50_000, least, most + 50_000
+        return preferred, least, most
+
+    patch.setattr(negotiating, "fee_limits", fee_limits)
+
+
+def ready_too_early(patch: pytest.MonkeyPatch) -> None:
+    """The block of the funding is counted twice."""
+    honest = Funding.confirmations
+
+    def confirmations(self, tip):  # type: ignore[no-untyped-def]
+        return honest(self, tip) + (self.height is not None)
+
+    patch.setattr(Funding, "confirmations", confirmations)
+
+
+def reorganisation_overlooked(patch: pytest.MonkeyPatch) -> None:
+    """A funding that left the chain counts as confirmed where it was."""
+    honest = Core._tell
+
+    def tell(self, channel_id, command):  # type: ignore[no-untyped-def]
+        if not isinstance(command, FundingUnconfirmed):
+            honest(self, channel_id, command)
+
+    patch.setattr(Core, "_tell", tell)
+
+
+def broadcast_once(patch: pytest.MonkeyPatch) -> None:
+    """What a mempool has forgotten is not broadcast again."""
+    patch.setattr(Node, "rebroadcast", lambda self: None)
+
+
+def abandoned_at_once(patch: pytest.MonkeyPatch) -> None:
+    """An abandoned payment has failed, although its HTLC can still be claimed."""
+
+    def abandon_payment(self, payment_id):  # type: ignore[no-untyped-def]
+        payment = self._core.state.payments.get(payment_id)
+        if payment is not None and payment.status is PaymentStatus.PENDING:
+            self._fail(payment, "UserAbandoned")
+
+    patch.setattr(Payments, "abandon_payment", abandon_payment)
+
+
+def proof_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A peer that proves that we have lost state is taken for one that is wrong, and our commitment goes out."""
+
+    def they_are_ahead(state, msg, ctx):  # type: ignore[no-untyped-def]
+        raise ReestablishMismatch("next_revocation_number", msg.next_revocation_number, "less")
+
+    patch.setattr(reestablish, "_they_are_ahead", they_are_ahead)
+
+
 MUTATIONS: dict[Mutation, int] = {
     released_before_its_batch: 1,
-    preimage_forgotten_on_restart: 3,
+    preimage_forgotten_on_restart: 4,
     revocation_not_awaited: 1,
-    revocation_not_checked: 81,
-    record_dropped: 3,
+    revocation_not_checked: 131,
+    record_dropped: 1,
     records_swapped: 1,
     checkpoint_row_dropped: 1,
-    overspending_accepted: 13,
+    overspending_accepted: 2,
     failed_before_it_was_gone: 1,
     fulfilled_without_collecting: 1,
-    events_forgotten_on_restart: 3,
-    paid_again_on_restart: 1,
+    events_forgotten_on_restart: 4,
+    paid_again_on_restart: 2,
     resent_in_the_wrong_order: 3,
-    uncommitted_kept: 3,
+    uncommitted_kept: 16,
     stale_monitor: 1,
-    signatures_unchecked: 2,
-    preimage_kept_from_monitor: 23,
+    signatures_unchecked: 21,
+    preimage_kept_from_monitor: 13,
     revoked_htlcs_not_stored: 1,
-    forwards_for_nothing: 205,
-    underpayment_taken: 6,
+    forwards_for_nothing: 4,
+    underpayment_taken: 1,
+    expiry_not_checked: 20,
+    coins_overlooked: 1,
+    closed_for_less: 5,
+    closed_at_any_price: 17,
+    ready_too_early: 1,
+    reorganisation_overlooked: 16,
+    broadcast_once: 1,
+    abandoned_at_once: 1,
+    proof_ignored: 29,
 }
 """Each with a seed that catches it: the first one."""
 

@@ -24,9 +24,10 @@ def test_a_few_seeds(first: int) -> None:
     assert sum(outcome.payments for outcome in outcomes) > 0
 
 
-def test_a_seed_is_the_same_run_in_every_process() -> None:
+@pytest.mark.parametrize("arguments", ["5", "9, adversary=True"])
+def test_a_seed_is_the_same_run_in_every_process(arguments: str) -> None:
     """9: whatever PYTHONHASHSEED."""
-    program = "from pyln_fast.testing.simulator import Simulator; print(Simulator(5).run(700))"
+    program = f"from pyln_fast.testing.simulator import Simulator; print(Simulator({arguments}).run(700))"
     printed = set()
     for hash_seed in ("0", "1", "4242"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
