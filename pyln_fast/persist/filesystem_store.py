@@ -65,8 +65,7 @@ class FilesystemStore(JournalStore):
                 opened.callback(self._log.close)
                 self._log.cut()
                 self._drop_leftovers()
-                self._tail.write(self._sequence)
-                self._tail.sync()
+                self._tail.begin(self._sequence)
                 opened.pop_all()
 
     def _create(self) -> None:

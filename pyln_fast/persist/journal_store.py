@@ -204,7 +204,7 @@ class JournalStore(ABC):
             if self._sequence != 0:
                 raise DatabaseDamaged(path, f"it is missing, although the log reaches batch {self._sequence}")
             TailFile.create(path, store_id)
-        tail = TailFile.open(path, store_id)
+        tail = TailFile(path, store_id)
         if tail.sequence > self._sequence:
             tail.close()
             raise DatabaseDamaged(

@@ -60,8 +60,7 @@ class SqliteStore(JournalStore):
                 self._replay()
                 self._tail = self._open_tail(self._header.store_id)
                 try:
-                    self._tail.write(self._sequence)
-                    self._tail.sync()
+                    self._tail.begin(self._sequence)
                 except BaseException:
                     self._tail.close()
                     raise

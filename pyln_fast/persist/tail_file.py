@@ -16,8 +16,10 @@ from pyln_fast.persist import directory as disk
 from pyln_fast.persist.kv_store import DatabaseDamaged
 
 _MAGIC = b"lnftail1"
-_SLOT_BYTES = 512
-"""A sector: it is written whole or not at all."""
+_SLOT_BYTES = 4096
+"""The sector of a disk: a torn write destroys what lies in it."""
+_OLD_SLOT_BYTES = 512
+"""Where an older program put the second place: both in one sector of many a disk."""
 _CONTENT_BYTES = 8 + 16 + 8
 _CHECKSUM_BYTES = 16
 
@@ -25,26 +27,33 @@ _CHECKSUM_BYTES = 16
 class TailFile:
     """`sequence` is what it says. Raises OSError where a call to the system fails."""
 
-    def __init__(self, descriptor: int, store_id: bytes, sequence: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: Path, store_id: bytes) -> None:
+        """Raises DatabaseDamaged, FileNotFoundError."""
+        self._path = path
         self._store_id = store_id
-        self.sequence = sequence
+        self._synced = False
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self.sequence = read_tail(path, os.pread(self._descriptor, 2 * _SLOT_BYTES, 0), store_id)
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, path: Path, store_id: bytes) -> None:
         """For a log without batches."""
-        disk.replace_file(path, _slot(store_id, 0).ljust(2 * _SLOT_BYTES, b"\0"))
+        disk.replace_file(path, _file(store_id, 0))
 
-    @classmethod
-    def open(cls, path: Path, store_id: bytes) -> TailFile:
-        """Raises DatabaseDamaged, FileNotFoundError."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            sequence = read_tail(path, os.pread(descriptor, 2 * _SLOT_BYTES, 0), store_id)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return cls(descriptor, store_id, sequence)
+    def begin(self, sequence: int) -> None:
+        """The first write of a start, which found everything up to `sequence`; durable when it returns."""
+        if os.fstat(self._descriptor).st_size < 2 * _SLOT_BYTES:
+            disk.replace_file(self._path, _file(self._store_id, sequence))
+            new = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self.close()
+            self._descriptor, self.sequence = new, sequence
+        else:
+            self.write(sequence)
+            self.sync()
 
     def write(self, sequence: int) -> None:
         offset = sequence % 2 * _SLOT_BYTES
@@ -52,18 +61,22 @@ class TailFile:
         if written != _CONTENT_BYTES + _CHECKSUM_BYTES:
             raise OSError("the tail file was written in part")
         self.sequence = sequence
+        self._synced = False
 
     def sync(self) -> None:
-        os.fdatasync(self._descriptor)
+        """Costs nothing if nothing was written since."""
+        if not self._synced:
+            os.fdatasync(self._descriptor)
+            self._synced = True
 
     def close(self) -> None:
         os.close(self._descriptor)
 
 
 def read_tail(path: Path, data: bytes, store_id: bytes) -> int:
-    """The highest sequence in the file's bytes. Raises DatabaseDamaged if neither place is readable."""
+    """The highest sequence in the file's bytes. Raises DatabaseDamaged if no place is readable."""
     found = []
-    for offset in (0, _SLOT_BYTES):
+    for offset in (0, _OLD_SLOT_BYTES, _SLOT_BYTES):
         content = data[offset : offset + _CONTENT_BYTES]
         checksum = data[offset + _CONTENT_BYTES : offset + _CONTENT_BYTES + _CHECKSUM_BYTES]
         if content.startswith(_MAGIC) and checksum == _checksum(content):
@@ -73,6 +86,11 @@ def read_tail(path: Path, data: bytes, store_id: bytes) -> int:
     if not found:
         raise DatabaseDamaged(path, "it is damaged, so nobody can tell whether the database is complete")
     return max(found)
+
+
+def _file(store_id: bytes, sequence: int) -> bytes:
+    """In both places: whichever the next write goes to, one stays readable."""
+    return _slot(store_id, sequence).ljust(_SLOT_BYTES, b"\0") * 2
 
 
 def _slot(store_id: bytes, sequence: int) -> bytes:

@@ -154,9 +154,9 @@ def test_a_torn_tail_file_is_the_one_before(tmp_path: Path) -> None:
         store.append(turn(sequence))
     files = files_of(tmp_path / "live")
     store.close()
-    for slot in (0, 512):
+    for sector in (0, 4096):
         torn = bytearray(files["tail"])
-        torn[slot : slot + 20] = os.urandom(20)
+        torn[sector : sector + 4096] = os.urandom(4096)
         assert restart_from(tmp_path / "copy", {**files, "tail": bytes(torn)}) == model(4)
 
 
