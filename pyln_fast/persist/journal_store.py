@@ -25,6 +25,7 @@ class JournalStore(ABC):
     """`Store` in a directory. Not for two threads at a time; any one thread may use it."""
 
     kind: disk.StoreKind
+    _sync_next_tail = False
 
     def __init__(
         self,
@@ -88,8 +89,9 @@ class JournalStore(ABC):
             self._reserve.keep_up(len(payload))
             self._append_row(batch.sequence, payload, checksum)
             self._tail.write(batch.sequence)
-            if batch.sequence % TAIL_SYNC_BATCHES == 0:
+            if self._sync_next_tail or batch.sequence % TAIL_SYNC_BATCHES == 0:
                 self._tail.sync()
+                self._sync_next_tail = False
         self._sequence = batch.sequence
         self._overlay.add(batch.sequence, batch.writes, len(payload))
 

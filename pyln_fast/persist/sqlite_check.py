@@ -16,8 +16,8 @@ from pyln_fast.persist.report import MAX_PROBLEMS, DatabaseReport, Problems, Tab
 def check_sqlite(directory: Path) -> DatabaseReport:
     """The caller holds the lock. Raises StoreError if there is too little left to describe."""
     path = directory / disk.StoreKind.SQLITE.file
-    sqlite_file.keep_wal(path)
     with sqlite_file.translated(path):
+        sqlite_file.keep_wal(path)
         db = sqlite_file.connect(path)
         try:
             report = _Check(directory, path, db).report()
@@ -76,6 +76,9 @@ class _Check:
                 unframe_batch(sequence, payload, checksum)
             except DecodeError as error:
                 self._problems.append(str(error))
+        lost = sqlite_file.lost_part(self._path, self._db, reached)
+        if lost is not None:
+            self._problems.append(f"the {lost}")
         return reached, rows, size
 
     def _tables(self, header: Header) -> tuple[TableReport, ...]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyln_fast.persist import directory as disk
+from pyln_fast.persist import wal_file
 from pyln_fast.persist.kv_store import (
     DatabaseDamaged,
     DatabaseLocked,
@@ -56,10 +57,29 @@ def connect(path: Path) -> sqlite3.Connection:
 def keep_wal(path: Path) -> None:
     """Before `connect`: a second name for SQLite's log, which closing deletes although recovery may have dropped of it.
 
-    What was dropped may be the one copy of a state: `forget_wal` is for a database that turned out to be whole.
+    What was dropped may be the one copy of a state, and the one proof that there was more: `forget_wal` is for a
+    database that turned out to be whole. Raises OSError.
     """
-    with suppress(OSError):  # there is no log, or one is kept already
+    if not _wal(path).exists() or _kept_wal(path).exists():
+        return
+    try:
         os.link(_wal(path), _kept_wal(path))
+    except OSError:  # a file system without second names
+        disk.replace_file(_kept_wal(path), _wal(path).read_bytes())
+    disk.sync_directory(path.parent)
+
+
+def lost_part(path: Path, db: sqlite3.Connection, sequence: int) -> str | None:
+    """What proves that the journal, which SQLite ends at `sequence`, went on behind damage to SQLite's log; None if
+    nothing does. A log that an earlier start refused is looked into too. Raises OSError."""
+    page_bytes = single(db, "PRAGMA page_size")
+    assert isinstance(page_bytes, int)
+    wals = [each for each in (_wal(path), _kept_wal(path)) if each.exists()]
+    for wal in wals[:1] if len(wals) == 2 and wals[0].samefile(wals[1]) else wals:
+        found = wal_file.highest_row(wal, page_bytes, sequence)
+        if found > sequence + 1:
+            return f"log ends at batch {sequence}, but {wal.name} holds batch {found} behind damage: a part is lost"
+    return None
 
 
 def sync_wal(path: Path) -> None:

@@ -45,8 +45,8 @@ class SqliteStore(JournalStore):
         if tail_path.exists() and not self._path.exists():
             raise DatabaseDamaged(self._path, "it is missing, although its tail file is there")
         disk.create_private(self._path)
-        sqlite_file.keep_wal(self._path)
         with sqlite_file.translated(self._path):
+            sqlite_file.keep_wal(self._path)
             self._wal_estimate = sqlite_file.wal_bytes(self._path)
             sqlite_file.sync_wal(self._path)
             self._db = sqlite_file.connect(self._path)
@@ -81,6 +81,9 @@ class SqliteStore(JournalStore):
             batch = unframe_batch(sequence, payload, checksum)
             self._sequence = sequence
             self._overlay.add(sequence, batch.writes, len(payload))
+        lost = sqlite_file.lost_part(self._path, self._db, self._sequence)
+        if lost is not None:
+            raise DatabaseDamaged(self._path, f"its {lost}")
 
     def _close_files(self) -> None:
         self._db.close()
@@ -102,7 +105,13 @@ class SqliteStore(JournalStore):
         return self._overlay.rows > 0 or self._log_start <= self._header.checkpoint
 
     def _checkpoint_slice(self) -> None:
-        """The oldest changes into the tables, and the header that says so, in one transaction."""
+        """The oldest changes into the tables, and the header that says so, in one transaction.
+
+        The tail file is synced before, and with the next batch: among SQLite's transactions this one has no number by
+        which a start would know that it, or the batch on either side of it, was durable (see `wal_file`).
+        """
+        self._tail.sync()
+        self._sync_next_tail = True
         taken, reached = self._overlay.next_slice(self._sequence)
         log_start = min(reached + 1, self._log_start + SLICE_LOG_ROWS)
         summaries = dict(self._header.tables)

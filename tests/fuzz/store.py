@@ -66,4 +66,4 @@ def store_row(data: bytes) -> None:
 
 def _tail_slot(number: bytes) -> bytes:
     content = b"lnftail1" + STORE_ID + number.rjust(8, b"\0")
-    return (content + blake2b(content, digest_size=16).digest()).ljust(512, b"\0")
+    return (content + blake2b(content, digest_size=16).digest()).ljust(4096, b"\0")
