@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.kv_store import DatabaseLocked, DatabaseNewer, DatabaseUnwritable, DiskFull, StoreError
 from pyln_fast.persist.manifest import read_manifest
+from pyln_fast.persist.memory_store import MemoryStore
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.persist.store_writer import StoreWriter
 from pyln_fast.persist.stores import STORES
@@ -139,6 +141,95 @@ def test_whichever_call_fails_in_a_checkpoint_on_files(tmp_path: Path, call: str
     store = open_it()
     assert store.load() == expected
     store.close()
+
+
+class FailsAt:
+    """A disk on which the call of that number fails, and every later one. What a call of ours should do may be done."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, store: JournalStore, at: int, number: int, done: bool) -> None:
+        self.calls = 0
+        self._at = at
+        self._done = done
+        self._number = number
+        if isinstance(store, SqliteStore):
+            patch.setattr(store, "_db", SimpleNamespace(execute=self._statement(store._db), in_transaction=True))
+        for name in (*WRITES, "rename", "ftruncate"):
+            patch.setattr(os, name, self._call(getattr(os, name)))
+
+    def _failing(self) -> bool:
+        self.calls += 1
+        return self.calls >= self._at
+
+    def _statement(self, true: sqlite3.Connection) -> Callable[..., Any]:
+        def execute(statement: str, *arguments: Any) -> Any:
+            if not statement.startswith(("INSERT", "UPDATE", "DELETE", "BEGIN", "COMMIT")) or not self._failing():
+                return true.execute(statement, *arguments)
+            code, name, text = SQLITE_ERRORS[self._number]
+            error = sqlite3.OperationalError(text)
+            error.sqlite_errorcode, error.sqlite_errorname = code, name
+            raise error
+
+        return execute
+
+    def _call(self, true: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not self._failing():
+                return true(*arguments, **options)
+            if self._done and self.calls == self._at:
+                true(*arguments, **options)
+            raise OSError(self._number, os.strerror(self._number))
+
+        return call
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(("number", "error_type", "why"), FAULTS[:2])
+@pytest.mark.parametrize("job", ["append", "checkpoint"])
+def test_whichever_call_fails_to_the_very_last_it_is_the_last_write_and_loses_nothing(
+    tmp_path: Path, kind: StoreKind, number: int, error_type: type[StoreError], why: str, job: str, done: bool
+) -> None:
+    """A sync that fails may have written: then a batch that nobody was told of may be found, as after a crash."""
+
+    def open_it() -> JournalStore:
+        return STORES[kind](directory, reserve_bytes=0, low_space_bytes=0)
+
+    failed, at = 0, 0
+    while failed == at:
+        at += 1
+        directory = tmp_path / str(at)
+        store = open_it()
+        for sequence in range(1, 6):
+            store.append(batch(sequence))
+        flush(store)
+        for sequence in range(6, 64):
+            store.append(batch(sequence))
+        expected, more = store.load().tables, MemoryStore(batch(sequence) for sequence in range(1, 65)).load().tables
+        with pytest.MonkeyPatch.context() as patch:
+            disk_fails = FailsAt(patch, store, at, number, done)
+            try:
+                if job == "append":  # with the tail file's sync
+                    store.append(batch(64))
+                else:
+                    flush(store)
+            except error_type as caught:
+                one_line(caught, directory)
+                failed += 1
+        if failed == at:
+            for again in (partial(store.append, batch(64)), store.checkpoint, store.idle):
+                with pytest.raises(error_type):
+                    again()
+            assert (store.sequence, store.load().tables) == (63, expected)
+        else:
+            assert disk_fails.calls == at - 1 >= 3
+        store.close()
+        store = open_it()
+        found = (store.sequence, store.load().tables)
+        if job == "append" and failed < at:
+            assert found == (64, more)
+        else:
+            assert found in ((63, expected), (64, more))
+        store.append(batch(store.sequence + 1))
+        store.close()
 
 
 @pytest.mark.parametrize(("number", "error_type", "why"), FAULTS)

@@ -19,7 +19,8 @@ from pyln_fast.persist.kv_store import DatabaseDamaged, LoadedState, StoreError
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.persist.tail_file import TailFile
 from pyln_fast.persist.wal_file import highest_row
-from tests.persist.batches import one_line
+from pyln_fast.records import Batch, Put
+from tests.persist.batches import batch, one_line
 from tests.persist.test_persist_crash import files_of, model, small, turn
 
 PAGE = 4096
@@ -275,6 +276,49 @@ def test_the_highest_row_in_each_byte_order_and_page_size(tmp_path: Path) -> Non
         swapped.write_bytes(in_other_order(wal.read_bytes(), page_bytes))
         assert highest_row(swapped, page_bytes, 0) == 29
         store.close()
+
+
+def test_a_row_in_a_frame_that_is_not_whole_proves_nothing(tmp_path: Path, life: Life) -> None:
+    """A torn page may show any number. What is whole counts, wherever it lies."""
+    life.run("bbbbbbbb")
+    wal = life.files[WAL]
+    ends = [at + FRAME - 1 for at in range(32, len(wal), FRAME)]
+    (tmp_path / "wal").write_bytes(wal)
+    assert highest_row(tmp_path / "wal", PAGE, 3) == 8
+    data = bytearray(wal)
+    for end in ends:
+        data[end] ^= 1
+    (tmp_path / "wal").write_bytes(data)
+    assert highest_row(tmp_path / "wal", PAGE, 3) == 3
+    data[ends[-1]] ^= 1
+    (tmp_path / "wal").write_bytes(data)
+    assert highest_row(tmp_path / "wal", PAGE, 3) == 8
+
+
+def test_records_of_the_tables_are_no_batches(tmp_path: Path, life: Life) -> None:
+    """SQLite numbers them too."""
+    life.store.append(Batch(1, tuple(Put("channels", b"%d" % number, b"1") for number in range(300))))
+    while life.store.checkpoint():
+        pass
+    life.note()
+    result = start(tmp_path / "copy", life.files)
+    assert isinstance(result, LoadedState)
+    assert (result.sequence, len(result.tables["channels"])) == (1, 300)
+
+
+def test_a_checksum_may_be_what_is_damaged(tmp_path: Path, life: Life) -> None:
+    """Small batches are one frame each, so the one before the last is the only one to count on from."""
+    for sequence in range(1, 9):
+        life.store.append(batch(sequence))
+        life.note()
+    wal = life.files[WAL]
+    before = len(wal) - 2 * FRAME
+    assert len(life.points[-3][1][WAL]) == before
+    for at in (before + 16, before + 23):
+        result = start(tmp_path / "copy", {**life.files, WAL: damaged(wal, at, bytes((wal[at] ^ 1,)))})
+        assert str(result).endswith(
+            "its log ends at batch 6, but node.db-wal holds batch 8 behind damage: a part is lost"
+        )
 
 
 def in_other_order(wal: bytes, page_bytes: int) -> bytes:
