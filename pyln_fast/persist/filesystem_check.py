@@ -65,6 +65,9 @@ def _checked(directory: Path, info: RunInfo, found: Problems) -> list[Run]:
             if rows > 1 and key <= last:
                 found.lines.append(f"{run.path}: its rows are not in order")
                 break
+            if not run.may_have(key):
+                found.lines.append(f"{run.path}: its filter hides a row")
+                break
             last = key
         else:
             if rows != info.rows:

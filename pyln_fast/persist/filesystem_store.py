@@ -143,7 +143,7 @@ class FilesystemStore(JournalStore):
             old.close()
             yield
         rows = sorted((row_key(table, key), value) for table, key, value in taken)
-        run = yield from self._write_run(rows, keep_deletes=bool(self._runs))
+        run = yield from self._write_run(rows, len(rows), keep_deletes=bool(self._runs))
         before = self._manifest.checkpoint
         self._install([*self._runs, *run], reached)
         self._overlay.drop(taken, before, reached)
@@ -151,17 +151,18 @@ class FilesystemStore(JournalStore):
 
     def _merging(self, old: list[Run]) -> Job:
         first = self._runs.index(old[0])
-        run = yield from self._write_run(merged_rows(old), keep_deletes=first > 0)
+        most = sum(each.info.rows for each in old)
+        run = yield from self._write_run(merged_rows(old), most, keep_deletes=first > 0)
         newer = self._runs[first + len(old) :]
         self._install([*self._runs[:first], *run, *newer], self._manifest.checkpoint)
         for each in old:
             each.close()
             each.path.unlink()
 
-    def _write_run(self, rows: Iterable[Row], *, keep_deletes: bool) -> Generator[None, None, list[Run]]:
-        """One, or none if no rows are left."""
+    def _write_run(self, rows: Iterable[Row], most: int, *, keep_deletes: bool) -> Generator[None, None, list[Run]]:
+        """One, or none if no rows are left of at most so many."""
         self._last_run += 1
-        writer = RunWriter(self._directory, self._last_run)
+        writer = RunWriter(self._directory, self._last_run, most)
         size = 0
         try:
             with disk.translated(writer.path):
@@ -174,12 +175,16 @@ class FilesystemStore(JournalStore):
                         writer.sync()
                         size = 0
                         yield
+                for _ in writer.write_filter(SLICE_BYTES):
+                    self._reserve.keep_up(SLICE_BYTES)
+                    writer.sync()
+                    yield
                 info = writer.finish()
                 yield
         except BaseException:
             writer.abandon()
             raise
-        return [] if info is None else [Run(self._directory, info)]
+        return [] if info is None else [Run(self._directory, info, writer.filter)]
 
     def _install(self, runs: list[Run], checkpoint: int) -> None:
         manifest = Manifest(self._manifest.store_id, checkpoint, runs=tuple(run.info for run in runs))

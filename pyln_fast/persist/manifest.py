@@ -39,6 +39,8 @@ class RunInfo(msgspec.Struct, frozen=True, array_like=True):
     root: BlockRef
     tables: tuple[str, ...]
     """Those that it has rows of."""
+    filter: BlockRef | None = None
+    """Of its keys; an older program wrote none."""
 
 
 class Manifest(msgspec.Struct, frozen=True, array_like=True):

@@ -2,7 +2,8 @@
 
 Blocks of rows come first; then blocks that name them (first key, place, checksum), blocks that name those, and at the
 end one root, which the manifest names. So memory and start time do not depend on a run's size, and whoever follows the
-root sees every row that was written or an error: each block's checksum lies in the block above it.
+root sees every row that was written or an error: each block's checksum lies in the block above it. The manifest names
+a filter of the keys too, with its checksum: most look-ups of a key that is not there end at it, and read nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 
 from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseUnwritable
 from pyln_fast.persist.manifest import BlockRef, RunInfo
+from pyln_fast.persist.run_filter import RunFilter
 
 BLOCK_BYTES = 16 << 10
 """A block is closed once it is as large: what one record more costs to read."""
@@ -50,8 +52,11 @@ def run_name(number: int) -> str:
 class RunWriter:
     """Rows come in order. Raises OSError; what was written of it then is rubbish that no manifest names."""
 
-    def __init__(self, directory: Path, number: int) -> None:
+    def __init__(self, directory: Path, number: int, rows: int) -> None:
+        """Of so many rows at most."""
         self.path = directory / run_name(number)
+        self.filter = RunFilter.empty(rows)
+        self._filter_ref: BlockRef | None = None
         self._number = number
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._levels: list[list[Row] | list[BlockRef]] = [[]]
@@ -64,10 +69,22 @@ class RunWriter:
     def add(self, key: bytes, value: bytes | None) -> None:
         self._rows += 1
         self._tables[split_row_key(key)[0]] = None
+        self.filter.add(key)
         self._push(0, key, (key, value), len(key) + len(value or b""))
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
+
+    def write_filter(self, part_bytes: int) -> Iterator[None]:
+        """After the last row: in parts, between which there is time for a sync."""
+        data, start, digest = self.filter.encode(), self._offset, _hasher()
+        for at in range(0, len(data), part_bytes):
+            if at:
+                yield
+            part = data[at : at + part_bytes]
+            digest.update(part)
+            self._write(part)
+        self._filter_ref = BlockRef(b"", start, len(data), digest.digest())
 
     def finish(self) -> RunInfo | None:
         """Durable when it returns, but for its name. None if there were no rows: then there is no file."""
@@ -82,7 +99,7 @@ class RunWriter:
         assert isinstance(root, BlockRef)
         self.sync()
         self._close()
-        return RunInfo(self._number, self._offset, self._rows, level - 1, root, tuple(self._tables))
+        return RunInfo(self._number, self._offset, self._rows, level - 1, root, tuple(self._tables), self._filter_ref)
 
     def abandon(self) -> None:
         """Also after `finish`. Raises nothing."""
@@ -115,18 +132,23 @@ class RunWriter:
             return
         data = msgspec.msgpack.encode(self._levels[level])
         ref = BlockRef(self._firsts[level], self._offset, len(data), _checksum(data))
+        self._write(data)
+        self._levels[level], self._sizes[level] = [], 0
+        self._push(level + 1, ref.first, ref, len(ref.first) + _REF_BYTES)
+
+    def _write(self, data: bytes) -> None:
         if os.pwrite(self._descriptor, data, self._offset) != len(data):
             raise DatabaseUnwritable(self.path, "it was written in part")
         self._offset += len(data)
-        self._levels[level], self._sizes[level] = [], 0
-        self._push(level + 1, ref.first, ref, len(ref.first) + _REF_BYTES)
 
 
 class Run:
     """A run to read. Raises DatabaseDamaged, OSError."""
 
-    def __init__(self, directory: Path, info: RunInfo) -> None:
+    def __init__(self, directory: Path, info: RunInfo, run_filter: RunFilter | None = None) -> None:
+        """The filter is read when it is first wanted, unless whoever wrote the run still has it."""
         self.info = info
+        self._filter = run_filter
         self.path = directory / run_name(info.number)
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -143,9 +165,18 @@ class Run:
 
     def find(self, key: bytes) -> tuple[bytes | None] | None:
         """The value in a tuple of one (None in it: deleted); None if it has no such row."""
-        for _, value in self.rows(key, key + b"\0"):
-            return (value,)
+        if self.may_have(key):
+            for _, value in self.rows(key, key + b"\0"):
+                return (value,)
         return None
+
+    def may_have(self, key: bytes) -> bool:
+        """False: it has no such row."""
+        if self._filter is None:
+            if self.info.filter is None:
+                return True
+            self._filter = RunFilter(self._block(self.info.filter))
+        return self._filter.may_have(key)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -199,4 +230,8 @@ def first_to_merge(sizes: Sequence[int]) -> int:
 
 
 def _checksum(data: bytes) -> bytes:
-    return blake2b(data, digest_size=16, person=b"lnfblock").digest()
+    return _hasher(data).digest()
+
+
+def _hasher(data: bytes = b"") -> blake2b:
+    return blake2b(data, digest_size=16, person=b"lnfblock")

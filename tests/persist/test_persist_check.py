@@ -17,6 +17,7 @@ from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseLocked, StoreError
 from pyln_fast.persist.report import TableReport, describe
 from pyln_fast.persist.run_file import Run
+from pyln_fast.persist.run_filter import RunFilter
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.persist.stores import STORES
 from pyln_fast.records import Batch, Put
@@ -132,7 +133,8 @@ LOG, RUN = f"log-{12:020}", "run-000000000001"
         (LOG, 60, (f"{LOG}: log row 12 is damaged, although row 13 follows", PART.format(11)), 11),
         (LOG, -1, (PART.format(19),), 19),
         (RUN, 0, (f"{RUN}: its block at byte 0 does not match its checksum",), 20),
-        (RUN, -1, (f"{RUN}: its block at byte 0 does not match its checksum",), 20),
+        (RUN, 17, (f"{RUN}: its block at byte 16 does not match its checksum",), 20),
+        (RUN, -1, (f"{RUN}: its block at byte 16 does not match its checksum",), 20),
     ],
 )
 def test_damage_of_files_is_found_in_history_too(
@@ -158,6 +160,12 @@ def test_a_run_that_is_missing_is_a_problem_and_a_manifest_leaves_nothing_to_des
     (tmp_path / "manifest").unlink()
     with pytest.raises(DatabaseDamaged, match="its database is missing, although its tail file is there"):
         check(tmp_path)
+
+
+def test_a_filter_that_hides_a_row_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunFilter, "add", lambda self, key: None)
+    made(FilesystemStore(tmp_path, reserve_bytes=0, low_space_bytes=0)).close()
+    assert check(tmp_path).problems == (f"{tmp_path / RUN}: its filter hides a row",)
 
 
 def test_a_run_that_cannot_be_read_is_a_problem_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

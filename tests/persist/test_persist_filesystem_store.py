@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyln_fast.persist import filesystem_store, log_file, run_file
+from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.filesystem_store import FilesystemStore
 from pyln_fast.persist.kv_store import DatabaseDamaged, DatabaseNewer, LoadedState, StoreError
 from pyln_fast.persist.log_file import log_path
@@ -17,6 +18,7 @@ from pyln_fast.persist.memory_store import MemoryStore
 from pyln_fast.persist.run_file import first_to_merge, run_name
 from pyln_fast.persist.store_writer import StoreWriter
 from pyln_fast.records import Batch, Delete, Put, Write
+from tests.node.make_store_vector import DIRECTORIES
 from tests.persist.batches import batch, fill, one_line
 from tests.persist.disk_recorder import DiskRecorder
 
@@ -126,6 +128,65 @@ def test_a_start_and_a_read_do_not_read_history(tmp_path: Path, monkeypatch: pyt
     assert store.read("revoked", b"none") is None
     assert sum(read) < 7 * run_file.BLOCK_BYTES
     store.close()
+
+
+def test_a_look_up_of_a_key_that_is_not_there_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the filters are read, and but for one key in some forty. A deleted one is found as deleted."""
+    store = open_store(tmp_path)
+    for sequence in range(1, 5):
+        history = tuple(Put("revoked", b"%d %d" % (sequence, n), b"1") for n in range(4000 >> sequence))
+        store.append(Batch(sequence, (*history, *((Delete("revoked", b"1 7"),) if sequence == 4 else ()))))
+        while store.tail_rows:
+            store.checkpoint()
+    assert len(store._runs) == 4
+    store.close()
+    store = open_store(tmp_path)
+    read: list[int] = []
+    true = os.pread
+    monkeypatch.setattr(os, "pread", lambda *arguments: read.append(arguments[1]) or true(*arguments))
+    assert store.read("revoked", b"none") is None
+    assert sum(read) == sum(run.info.filter.length for run in store._runs if run.info.filter)
+    read.clear()
+    assert all(store.read("revoked", b"none %d" % n) is None for n in range(1000))
+    assert len(read) < 1000 // 4
+    assert store.read("revoked", b"1 7") is None
+    assert [store.read("revoked", b"%d 8" % n) for n in range(1, 6)] == [b"1"] * 4 + [None]
+    while store.checkpoint():
+        pass
+    for n in range(1, 5):
+        assert all(store.read("revoked", b"%d %d" % (n, m)) == b"1" for m in range(9, 4000 >> n, 30))
+    store.close()
+
+
+def test_a_run_of_an_older_program_has_no_filter_until_it_is_merged(tmp_path: Path) -> None:
+    directory = tmp_path / "store"
+    shutil.copytree(DIRECTORIES[StoreKind.FILESYSTEM], directory)
+    store = open_store(directory)
+    assert [run.info.filter for run in store._runs] == [None, None]
+    tables = store.load().tables
+
+    def every_key_is_found() -> bool:
+        rows = [(name, key, value) for name, records in tables.items() for key, value in records.items()]
+        assert len(rows) > 40
+        return all(store.read(name, key) == value and store.read(name, key + b"+") is None for name, key, value in rows)
+
+    assert every_key_is_found()
+    while store.checkpoint():
+        pass
+    assert store._runs[-1].info.filter is not None
+    assert every_key_is_found()
+    store.close()
+
+
+def test_a_damaged_filter_hides_nothing(tmp_path: Path) -> None:
+    filled(tmp_path, 20, checkpoint_until=10)
+    for byte in range(16):
+        flip(tmp_path / run_name(1), byte)
+        store = open_store(tmp_path)
+        with pytest.raises(DatabaseDamaged, match="its block at byte 0 does not match its checksum"):
+            store.read("channels", b"none")
+        store.close()
+        flip(tmp_path / run_name(1), byte)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -360,7 +421,7 @@ def test_a_gap_between_log_files_is_refused(tmp_path: Path) -> None:
         (f"log-{11:020}", 0, "its head is not that of this log: it is damaged, or of another database"),
         (f"log-{11:020}", 12, "its head is not that of this log: it is damaged, or of another database"),
         (f"log-{11:020}", 60, "log row 11 is damaged, although row 12 follows"),
-        (run_name(1), 5, "its block at byte 0 does not match its checksum"),
+        (run_name(1), 17, "its block at byte 16 does not match its checksum"),
         (run_name(1), -5, "its block at byte"),
     ],
 )
