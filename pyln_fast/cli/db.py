@@ -16,7 +16,7 @@ from pyln_fast.errors import LightningError, LocalError
 from pyln_fast.node import state
 from pyln_fast.persist import check as checking
 from pyln_fast.persist.journal_store import JournalStore
-from pyln_fast.persist.kv_store import DatabaseDamaged
+from pyln_fast.persist.kv_store import DatabaseDamaged, walk
 from pyln_fast.persist.report import DatabaseReport, describe
 from pyln_fast.persist.stores import open_store
 from pyln_fast.records import Table
@@ -60,7 +60,7 @@ def dump(
         store = open_store(data_dir, checking.find_database(data_dir), reserve_bytes=0, low_space_bytes=0)
         try:
             for name in _names(store, table):
-                for key, value in store.scan(name):
+                for key, value in walk(store, name):
                     typer.echo(_told(name, key, value, as_json))
         finally:
             store.close()

@@ -209,7 +209,7 @@ class FilesystemStore(JournalStore):
         return {table for run in self._runs for table in run.info.tables}
 
     def _load_table(self, name: str) -> dict[bytes, bytes]:
-        return self._scan_stored(name, b"")
+        return dict(self._stored_rows(name, b"", None))
 
     def _read_stored(self, table: str, key: bytes) -> bytes | None:
         name = row_key(table, key)
@@ -219,10 +219,11 @@ class FilesystemStore(JournalStore):
                 return found[0]
         return None
 
-    def _scan_stored(self, table: str, prefix: bytes) -> dict[bytes, bytes]:
-        start = row_key(table, prefix)
-        rows = merged_rows(self._runs, start, after_prefix(start))
-        return {split_row_key(key)[1]: value for key, value in rows if value is not None}
+    def _stored_rows(self, table: str, start: bytes, end: bytes | None) -> Generator[tuple[bytes, bytes], None, None]:
+        last = after_prefix(row_key(table, b"")) if end is None else row_key(table, end)
+        for key, value in merged_rows(self._runs, row_key(table, start), last):
+            if value is not None:
+                yield split_row_key(key)[1], value
 
 
 def _advanced(job: Job | None) -> Job | None:

@@ -6,8 +6,9 @@ Where log rows and tables lie is a store's own: `SqliteStore`, `FilesystemStore`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from pyln_fast.persist import directory as disk
@@ -106,13 +107,14 @@ class JournalStore(ABC):
         with self._translated():
             return self._read_stored(table, key)
 
-    def scan(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
-        with self._translated():
-            found = self._scan_stored(table, prefix)
-        for name, key, value in self._overlay.changes():
-            if name == table and key.startswith(prefix):
-                _set(found, key, value)
-        return sorted(found.items())
+    def scan(
+        self, table: str, prefix: bytes = b"", after: bytes | None = None, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        start, end = prefix, after_prefix(prefix)
+        if after is not None:
+            start = max(start, after + b"\0")
+        with self._translated(), closing(self._stored_rows(table, start, end)) as stored:
+            return list(islice(_newest(stored, self._overlay.ordered(table, start, end)), limit))
 
     def close(self) -> None:
         """Idempotent. The tail of the log stays what it is: the next start replays it."""
@@ -184,7 +186,8 @@ class JournalStore(ABC):
     def _read_stored(self, table: str, key: bytes) -> bytes | None: ...
 
     @abstractmethod
-    def _scan_stored(self, table: str, prefix: bytes) -> dict[bytes, bytes]: ...
+    def _stored_rows(self, table: str, start: bytes, end: bytes | None) -> Generator[tuple[bytes, bytes], None, None]:
+        """From key `start` to before `end`, in order, read as they are asked for. Closed before anything is written."""
 
     @abstractmethod
     def _close_files(self) -> None: ...
@@ -233,6 +236,24 @@ def _set(records: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:
         records.pop(key, None)
     else:
         records[key] = value
+
+
+def _newest(
+    stored: Iterable[tuple[bytes, bytes]], waiting: Iterator[tuple[bytes, bytes | None]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Both are in order. Of a key that both have, what is waiting for a checkpoint counts; None is no record."""
+    change = next(waiting, None)
+    for row in stored:
+        while change is not None and change[0] < row[0]:
+            if change[1] is not None:
+                yield change[0], change[1]
+            change = next(waiting, None)
+        if change is None or change[0] != row[0]:
+            yield row
+    while change is not None:
+        if change[1] is not None:
+            yield change[0], change[1]
+        change = next(waiting, None)
 
 
 def after_prefix(prefix: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ to date. Whoever opens one calls `load` once, then appends batches in sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -85,8 +85,31 @@ class Store(Protocol):
         """The newest durable value. Raises StoreError."""
         ...
 
-    def scan(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """The newest durable records whose key begins with `prefix`, in the order of their keys. Raises StoreError."""
+    def scan(
+        self, table: str, prefix: bytes = b"", after: bytes | None = None, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """The newest durable records whose key begins with `prefix`, in the order of their keys. Raises StoreError.
+
+        A page of a table that may be large: at most `limit` of those with keys above `after`. It costs what it holds,
+        wherever it lies; fewer than `limit` are the last ones.
+        """
         ...
 
     def close(self) -> None: ...
+
+
+PAGE_RECORDS = 64
+"""A page of so many takes less than a millisecond, and some where SQLite, whose records lie scattered, asks the disk.
+Larger ones make a walk no faster, and whoever writes meanwhile waits longer."""
+
+
+def walk(store: Store, table: str) -> Iterator[tuple[bytes, bytes]]:
+    """Every record, in the order of keys, with a page of them in memory. Raises StoreError.
+
+    The store may be written meanwhile: a record that is there all the time comes exactly once.
+    """
+    page = store.scan(table, limit=PAGE_RECORDS)
+    yield from page
+    while len(page) == PAGE_RECORDS:
+        page = store.scan(table, after=page[-1][0], limit=PAGE_RECORDS)
+        yield from page

@@ -45,8 +45,11 @@ class MemoryStore:
     def read(self, table: str, key: bytes) -> bytes | None:
         return self._tables.get(table, {}).get(key)
 
-    def scan(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
-        return sorted(item for item in self._tables.get(table, {}).items() if item[0].startswith(prefix))
+    def scan(
+        self, table: str, prefix: bytes = b"", after: bytes | None = None, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        found = sorted(item for item in self._tables.get(table, {}).items() if item[0].startswith(prefix))
+        return [item for item in found if after is None or item[0] > after][:limit]
 
     def close(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 
 from pyln_fast.records import Delete, Write
@@ -26,6 +27,8 @@ class Overlay:
         self._entries: dict[tuple[str, bytes], tuple[int, bytes | None]] = {}
         self._row_bytes: dict[int, int] = {}
         self._bytes = 0
+        self._ordered: dict[str, list[bytes]] = {}
+        """Of tables that were looked at in order since keys were dropped last: their keys, sorted."""
 
     @property
     def rows(self) -> int:
@@ -47,6 +50,8 @@ class Overlay:
             value = None if isinstance(write, Delete) else write.value
             before = self._entries.get(name)
             self._entries[name] = (sequence if before is None else before[0], value)
+            if before is None and write.table in self._ordered:
+                insort(self._ordered[write.table], write.key)
         self._row_bytes[sequence] = row_bytes
         self._bytes += row_bytes
 
@@ -54,6 +59,14 @@ class Overlay:
         """The newest value in a tuple of one (None in it: deleted); None if the tables have the newest."""
         entry = self._entries.get((table, key))
         return None if entry is None else (entry[1],)
+
+    def ordered(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes | None]]:
+        """From key `start` to before `end`, in order; None is no record."""
+        if table not in self._ordered:
+            self._ordered[table] = sorted(key for name, key in self._entries if name == table)
+        keys = self._ordered[table]
+        for index in range(bisect_left(keys, start), len(keys) if end is None else bisect_left(keys, end)):
+            yield keys[index], self._entries[table, keys[index]][1]
 
     def tables(self) -> set[str]:
         return {table for table, _ in self._entries}
@@ -81,6 +94,7 @@ class Overlay:
 
         A key that was written again since they were taken stays.
         """
+        self._ordered.clear()
         for table, key, value in taken:
             if self._entries[table, key][1] is value:
                 del self._entries[table, key]

@@ -9,13 +9,14 @@ right, for rows hold results. A start that cannot prove that nothing is missing 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing, suppress
 
 import msgspec
 
 from pyln_fast.persist import directory as disk
 from pyln_fast.persist import sqlite_file
-from pyln_fast.persist.journal_store import JournalStore, after_prefix
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.kv_store import DatabaseDamaged
 from pyln_fast.persist.records import Header, TableSummary, frame_header, row_checksum, unframe_batch
 from pyln_fast.records import RECORD_VERSION
@@ -159,12 +160,13 @@ class SqliteStore(JournalStore):
         row = self._db.execute(query, (table, key)).fetchone()
         return None if row is None else sqlite_file.checked_row(self._path, table, key, *row)[1]
 
-    def _scan_stored(self, table: str, prefix: bytes) -> dict[bytes, bytes]:
-        query, arguments = "SELECT key, value, checksum FROM state WHERE name = ? AND key >= ?", [table, prefix]
-        end = after_prefix(prefix)
+    def _stored_rows(self, table: str, start: bytes, end: bytes | None) -> Generator[tuple[bytes, bytes], None, None]:
+        query, arguments = "SELECT key, value, checksum FROM state WHERE name = ? AND key >= ?", [table, start]
         if end is not None:
             query, arguments = query + " AND key < ?", [*arguments, end]
-        return dict(sqlite_file.checked_row(self._path, table, *row) for row in self._db.execute(query, arguments))
+        with closing(self._db.execute(query + " ORDER BY key", arguments)) as rows:
+            for row in rows:
+                yield sqlite_file.checked_row(self._path, table, *row)
 
     def _load_table(self, name: str) -> dict[bytes, bytes]:
         records: dict[bytes, bytes] = {}

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,9 @@ pytest.importorskip("pbk")
 
 from pyln_fast.cli.db import TABLES
 from pyln_fast.cli.main import app
+from pyln_fast.persist import kv_store
 from pyln_fast.persist.directory import StoreKind
+from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.persist.stores import open_store
 from pyln_fast.records import Batch, Put
 from pyln_fast.sign.in_memory_signer import InMemorySigner
@@ -151,6 +154,25 @@ def test_every_record_is_in_a_dump(tmp_path: Path, life: tuple[list[Batch], set[
     assert text == "wallet_key_indexes 00\n  type: WalletKeyIndex\n  next_index: 5\n" + (
         "wallet_key_indexes 01\n  type: WalletKeyIndex\n  next_index: 2\n"
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dump_has_a_page_of_records_in_memory(
+    tmp_path: Path, kind: str, life: tuple[list[Batch], set[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = written(tmp_path, kind, life[0])
+    whole = db("dump", "--data-dir", directory).stdout
+    sizes = []
+    scan = JournalStore.scan
+
+    def watched(store: JournalStore, *arguments: Any, **named: Any) -> list[tuple[bytes, bytes]]:
+        sizes.append(len(page := scan(store, *arguments, **named)))
+        return page
+
+    monkeypatch.setattr(JournalStore, "scan", watched)
+    monkeypatch.setattr(kv_store, "PAGE_RECORDS", 3)
+    assert db("dump", "--data-dir", directory).stdout == whole
+    assert max(sizes) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,10 @@ import pytest
 
 from pyln_fast.persist import sqlite_file
 from pyln_fast.persist.check import check
+from pyln_fast.persist.filesystem_store import FilesystemStore
+from pyln_fast.persist.journal_store import JournalStore
+from pyln_fast.persist.manifest import BlockRef
+from pyln_fast.persist.run_file import Run
 from pyln_fast.persist.sqlite_store import SqliteStore
 from pyln_fast.records import Batch, Delete, Put
 
@@ -28,7 +32,7 @@ def keys(seed: int, count: int) -> list[bytes]:
     return [source.randbytes(32) for _ in range(count)]
 
 
-def fill(store: SqliteStore, history: list[bytes]) -> None:
+def fill(store: JournalStore, history: list[bytes]) -> None:
     """That history, and three channels."""
     for first in range(0, len(history), RECORDS_A_BATCH):
         records = tuple(Put(HISTORY, key, key * 16) for key in history[first : first + RECORDS_A_BATCH])
@@ -38,7 +42,7 @@ def fill(store: SqliteStore, history: list[bytes]) -> None:
     checkpoint(store)
 
 
-def checkpoint(store: SqliteStore) -> None:
+def checkpoint(store: JournalStore) -> None:
     while store.checkpoint():
         pass
 
@@ -96,6 +100,48 @@ def test_a_start_and_a_look_up_take_the_same_steps_whatever_the_history(
         store.close()
     assert starts[0] == starts[1]
     assert look_ups[0] == look_ups[1]
+
+
+def test_a_page_takes_the_same_steps_whatever_the_history_and_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    taken = set()
+    for count in (100, 3000):
+        history = sorted(keys(count, count))
+        store = open_store(tmp_path / str(count))
+        fill(store, history)
+        for first in (0, count // 2, count - 30):
+            steps.take()
+            page = store.scan(HISTORY, after=history[first], limit=20)
+            assert page == [(key, key * 16) for key in history[first + 1 : first + 21]]
+            taken.add(steps.take())
+        store.close()
+    assert len(taken) == 1
+
+
+def test_a_page_reads_few_blocks_of_runs_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each run those on the way to its rows, and those that hold them."""
+    history = sorted(keys(7, 4000))
+    store = FilesystemStore(tmp_path, reserve_bytes=0, low_space_bytes=0)
+    fill(store, history)
+    read: list[Run] = []
+    block = Run._block
+
+    def counted(run: Run, ref: BlockRef) -> bytes:
+        read.append(run)
+        return block(run, ref)
+
+    monkeypatch.setattr(Run, "_block", counted)
+    for first in (0, 2000, 3979):
+        read.clear()
+        page = store.scan(HISTORY, after=history[first], limit=20)
+        assert page == [(key, key * 16) for key in history[first + 1 : first + 21]]
+        assert max(read.count(run) for run in read) <= 4
+    read.clear()
+    assert len(store.scan(HISTORY)) == len(history)
+    assert max(read.count(run) for run in read) > 50, "it would have been noticed"
+    store.close()
 
 
 def test_a_record_costs_the_same_pages_whatever_the_history(tmp_path: Path) -> None:
