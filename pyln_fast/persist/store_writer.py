@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pyln_fast.persist.journal_store import JournalStore
-from pyln_fast.persist.kv_store import DatabaseUnwritable, StoreError
+from pyln_fast.persist.kv_store import PAGE_RECORDS, DatabaseUnwritable, StoreError
 from pyln_fast.records import Batch
 
 IDLE_SECONDS = 0.05
@@ -71,10 +71,13 @@ class StoreWriter:
 
         self._jobs.put(job)
 
-    def scan(self, table: str, prefix: bytes, on_scan: OnScan) -> None:
+    def scan(self, table: str, on_scan: OnScan, after: bytes | None = None, limit: int = PAGE_RECORDS) -> None:
+        """A page of the table, after every batch submitted before: what is submitted meanwhile waits for it. Whoever
+        wants more asks again, so that batches go in between."""
+
         def job() -> None:
             try:
-                records = self._store.scan(table, prefix)
+                records = self._store.scan(table, after=after, limit=limit)
             except StoreError as error:
                 on_scan([], error)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS, Invoice, decode
 from pyln_fast.payment.outbound import Attempts, OutboundPayment, PaymentStatus, Retry, RetryableSendFailure
 from pyln_fast.runtime.background_processor import NodeStopped
 from pyln_fast.runtime.event_handler import EventHandler
+from pyln_fast.runtime.history import DEFAULT_LIMIT, Page, page_of, sorted_by, walk
 from pyln_fast.runtime.payment_results import PaymentNotMade, PaymentResults, result_of
 from pyln_fast.runtime.peer_connector import connect, parse_node_address
 from pyln_fast.runtime.running import Running, bring_up
@@ -354,19 +355,45 @@ class LightningNode:
 
     async def list_payments(self, *, history: bool = True) -> list[OutboundPayment]:
         """Those that we make, and with `history` every one that we ever made; the oldest first. Without it, those that
-        are over lack what only the history keeps: hints, custom TLVs, metadata and the attempt."""
-        recent = await self.submit(lambda node: dict(node.core.state.payments))
-        found = {}
-        if history:
-            for key, value in await self._up.scan(FINISHED_PAYMENTS.name):
-                found[PaymentId(key)] = FINISHED_PAYMENTS.decode(value)
-        recent = {key: payment for key, payment in recent.items() if not (payment.is_over and key in found)}
-        return sorted({**found, **recent}.values(), key=lambda payment: payment.began_at)
+        are over lack what only the history keeps: hints, custom TLVs, metadata and the attempt. All of a long history
+        is much memory: `walk_payments` and `page_of_payments` have a page at a time."""
+        if not history:
+            recent = await self.submit(lambda node: list(node.core.state.payments.values()))
+            return sorted(recent, key=_began_at)
+        return await sorted_by(_began_at, self.walk_payments())
+
+    async def walk_payments(self) -> AsyncIterator[OutboundPayment]:
+        """The same with the history, in the order of PaymentIds; the history is read on the way. Whatever happens
+        meanwhile, a payment that had begun before comes exactly once; one under way comes as it was then."""
+        async for payment in walk(self._up, FINISHED_PAYMENTS, await self._under_way()):
+            yield payment
+
+    async def page_of_payments(
+        self, limit: int = DEFAULT_LIMIT, after: PaymentId | None = None
+    ) -> Page[OutboundPayment]:
+        """The same, at most `limit` of them with PaymentIds above `after`. Raises LimitRefused."""
+        return await page_of(self._up, FINISHED_PAYMENTS, after, limit, await self._under_way())
 
     async def list_forwards(self) -> list[ForwardedPayment]:
         """Every HTLC that we forwarded and were paid for, the oldest first."""
-        found = [FORWARDED.decode(value) for _, value in await self._up.scan(FORWARDED.name)]
-        return sorted(found, key=lambda forwarded: forwarded.at)
+        return await sorted_by(_at, self.walk_forwards())
+
+    async def walk_forwards(self) -> AsyncIterator[ForwardedPayment]:
+        """The same, by the channels they came from and then in their order there; read on the way."""
+        async for forwarded in walk(self._up, FORWARDED):
+            yield forwarded
+
+    async def page_of_forwards(self, limit: int = DEFAULT_LIMIT, after: bytes | None = None) -> Page[ForwardedPayment]:
+        """The same, at most `limit` of them after a page's `next`. Raises LimitRefused."""
+        return await page_of(self._up, FORWARDED, after, limit)
+
+    async def _under_way(self) -> dict[PaymentId, OutboundPayment]:
+        """A payment that is over has become so in one batch with its record in the history."""
+
+        def look(node: Node) -> dict[PaymentId, OutboundPayment]:
+            return {key: payment for key, payment in node.core.state.payments.items() if not payment.is_over}
+
+        return await self.submit(look)
 
     # --- the wallet
 
@@ -399,6 +426,14 @@ class LightningNode:
                 waiter[1].set_result(event)
         for listener in self.on_event:
             listener(event)
+
+
+def _began_at(payment: OutboundPayment) -> int:
+    return payment.began_at
+
+
+def _at(forwarded: ForwardedPayment) -> int:
+    return forwarded.at
 
 
 async def _logged(work: Coroutine[object, object, object]) -> None:

@@ -61,6 +61,7 @@ class Running:
         self.addresses: tuple[str, ...] = ()
         self._poller = poller
         self._connector: PeerConnector | None = None
+        self._scanning = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         self._fees: asyncio.Task[None] | None = None
 
@@ -96,15 +97,22 @@ class Running:
         await asyncio.to_thread(self.writer.close)
         await self.client.close()
 
-    async def scan(self, table: str) -> list[tuple[bytes, bytes]]:
-        """Records that are not kept in memory. Raises StoreError."""
+    async def scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """A page of records that are not kept in memory: at most `limit` with keys above `after`. Raises StoreError.
+
+        One at a time, whoever asks: a batch waits for one page at most.
+        """
+        async with self._scanning:
+            return await self._scan(table, after, limit)
+
+    async def _scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[tuple[bytes, bytes]]] = loop.create_future()
 
         def on_scan(records: list[tuple[bytes, bytes]], error: StoreError | None) -> None:
             loop.call_soon_threadsafe(_settle, found, records, error)
 
-        self.writer.scan(table, b"", on_scan)
+        self.writer.scan(table, on_scan, after, limit)
         return await found
 
     async def read(self, table: str, key: bytes) -> bytes | None:

@@ -63,9 +63,26 @@ def test_reads_see_every_batch_submitted_before(tmp_path: Path, open_store: Open
     writer, told = StoreWriter(open_store(tmp_path), no_failure), Told()
     writer.submit(batch(1), lambda sequence, error: None)
     writer.read("channels", b"1", told)
-    writer.scan("channels", b"", told)
+    writer.scan("channels", told)
     writer.read("channels", b"2", told)
     assert told.wait(3) == [(b"1", None), ([(b"1", b"1")], None), (None, None)]
+    writer.close()
+
+
+def test_batches_go_in_between_two_pages(tmp_path: Path, open_store: OpenStore) -> None:
+    """Whoever walks a table asks for the next page when it has one: what was submitted meanwhile is before it."""
+    store, order = open_store(tmp_path), Told()
+    store.append(Batch(1, tuple(Put("history", b"%d" % n, b"v") for n in range(5))))
+    writer = StoreWriter(store, no_failure)
+
+    def on_page(records: list[tuple[bytes, bytes]], error: StoreError | None) -> None:
+        order([key for key, _ in records], error)
+        if len(records) == 2:
+            writer.submit(batch(store.sequence + 1), order)
+            writer.scan("history", on_page, records[-1][0], 2)
+
+    writer.scan("history", on_page, None, 2)
+    assert order.wait(5) == [([b"0", b"1"], None), (2, None), ([b"2", b"3"], None), (3, None), ([b"4"], None)]
     writer.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pyln_fast.events import (
 )
 from pyln_fast.payment.outbound import PaymentStatus, RetryableSendFailure
 from pyln_fast.runtime.builder import DefaultEventHandler
+from pyln_fast.runtime.history import Page
 from pyln_fast.runtime.lightning_node import NotRunning, PaymentNotMade
 from pyln_fast.runtime.tcp import CannotConnect
 from pyln_fast.tx.keys import public_key
@@ -67,6 +69,15 @@ def test_forward_over_three_nodes(tmp_path: Path) -> None:
         [mine], [theirs] = await alice.list_channels(), await carol.list_channels()
         assert theirs.holder_balance_msat == 90_000_000
         assert mine.holder_balance_msat == 1_000_000_000 - 90_000_000 - 41 * 1000
+        forwards = await bob.list_forwards()
+        assert [each.fee_msat for each in forwards] == [1000] * 41
+        assert forwards == sorted(forwards, key=lambda forwarded: forwarded.at)
+        first = await bob.page_of_forwards(30)
+        assert first.next == forwards[0].prev_channel_id + (29).to_bytes(8, "big")
+        rest = await bob.page_of_forwards(30, first.next)
+        assert (len(first.records), len(rest.records), rest.next) == (30, 11, None)
+        assert [each async for each in bob.walk_forwards()] == first.records + rest.records
+        assert Counter(first.records + rest.records) == Counter(forwards)
 
     play(tmp_path, scene)
 
@@ -121,6 +132,12 @@ def test_both_restart_and_go_on(tmp_path: Path) -> None:
             30_000_000: "fulfilled",
             1_000_000: "fulfilled",
         }
+        # In the order of PaymentIds it is the same, page by page.
+        by_id = sorted(payments, key=lambda payment: payment.payment_id)
+        assert [each async for each in alice.walk_payments()] == by_id
+        first = await alice.page_of_payments(1)
+        assert first == Page([by_id[0]], by_id[0].payment_id)
+        assert await alice.page_of_payments(after=by_id[0].payment_id) == Page([by_id[1]], None)
 
     play(tmp_path, scene)
 
