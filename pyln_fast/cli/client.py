@@ -11,6 +11,9 @@ import typer
 from pyln_fast.errors import LightningError
 from pyln_fast.rpc.client import call
 
+Limit = Annotated[int | None, typer.Option(help="A page of so many at most, up to 1000; the answer says `next`.")]
+After = Annotated[str | None, typer.Option(help="The `next` of the last page: goes on behind it.")]
+
 client = typer.Typer(no_args_is_help=True, help="Ask a node that runs on this machine.")
 _directory: list[Path] = []
 
@@ -124,15 +127,15 @@ def pay(
 
 
 @client.command("list-payments")
-def list_payments() -> None:
-    """Every payment that this node made or is making."""
-    _ask("list-payments")
+def list_payments(limit: Limit = None, after: After = None) -> None:
+    """Every payment that this node made or is making, the oldest first. A page of them is in the order of their ids."""
+    _ask("list-payments", limit=limit, after=after)
 
 
 @client.command("list-forwards")
-def list_forwards() -> None:
-    """What we forwarded, and what it earned."""
-    _ask("list-forwards")
+def list_forwards(limit: Limit = None, after: After = None) -> None:
+    """What we forwarded, and what it earned, the oldest first. A page of them is in the order of their channels."""
+    _ask("list-forwards", limit=limit, after=after)
 
 
 @client.command()

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from operator import itemgetter
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from pyln_fast.payment.invoice import DEFAULT_EXPIRY_SECS
 from pyln_fast.payment.invoice import decode as decode_invoice
 from pyln_fast.payment.outbound import OutboundPayment
 from pyln_fast.rpc.json_values import event_json, to_json
+from pyln_fast.runtime.history import DEFAULT_LIMIT, MOST_RECORDS, sorted_by
 from pyln_fast.runtime.lightning_node import LightningNode
 from pyln_fast.runtime.peer_connector import parse_node_id
 from pyln_fast.types import (
@@ -34,6 +36,8 @@ from pyln_fast.types import (
 
 KEPT_EVENTS = 4096
 """For whoever asks what happened. It is memory only: an application that must not miss one handles events itself."""
+FORWARD_KEY_BYTES = 40
+"""The channel that it came from, and the HTLC's number there."""
 
 
 class InvalidParameter(LocalError):
@@ -91,6 +95,15 @@ class PaymentParams(Params, frozen=True):
     payment_id: str
 
 
+class ListParams(Params, frozen=True):
+    """With either of them the answer is a page, in the order of the records' keys, and what to ask on with; else a
+    list of all, the oldest first."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_RECORDS)] | None = None
+    after: str | None = None
+    """The `next` of the last page: what comes behind it."""
+
+
 class DecodeParams(Params, frozen=True):
     invoice: str
 
@@ -138,8 +151,8 @@ class Api:
             "decode": (DecodeParams, self.decode),
             "pay": (PayParams, self.pay),
             "wait-payment": (PaymentParams, self.wait_payment),
-            "list-payments": (NoParams, self.list_payments),
-            "list-forwards": (NoParams, self.list_forwards),
+            "list-payments": (ListParams, self.list_payments),
+            "list-forwards": (ListParams, self.list_forwards),
             "claim": (ClaimParams, self.claim),
             "fail": (FailParams, self.fail),
             "newaddress": (NoParams, self.newaddress),
@@ -225,11 +238,22 @@ class Api:
     async def wait_payment(self, params: PaymentParams) -> Any:
         return to_json(await self._node.wait_for_payment(PaymentId(_hex("payment_id", params.payment_id, 32))))
 
-    async def list_payments(self, _: NoParams) -> Any:
-        return [_payment(each) for each in await self._node.list_payments()]
+    async def list_payments(self, params: ListParams) -> Any:
+        if params.limit is None and params.after is None:
+            every = (_payment(each) async for each in self._node.walk_payments())
+            return await sorted_by(itemgetter("began_at"), every)
+        after = None if params.after is None else PaymentId(_hex("after", params.after, 32))
+        page = await self._node.page_of_payments(params.limit or DEFAULT_LIMIT, after)
+        payments = [_payment(each) for each in page.records]
+        return {"payments": payments, "next": None if page.next is None else page.next.hex()}
 
-    async def list_forwards(self, _: NoParams) -> Any:
-        return to_json(await self._node.list_forwards())
+    async def list_forwards(self, params: ListParams) -> Any:
+        if params.limit is None and params.after is None:
+            every = (to_json(each) async for each in self._node.walk_forwards())
+            return await sorted_by(itemgetter("at"), every)
+        after = None if params.after is None else _hex("after", params.after, FORWARD_KEY_BYTES)
+        page = await self._node.page_of_forwards(params.limit or DEFAULT_LIMIT, after)
+        return {"forwards": to_json(page.records), "next": None if page.next is None else page.next.hex()}
 
     async def claim(self, params: ClaimParams) -> Any:
         await self._node.claim_funds(PaymentPreimage(_hex("preimage", params.preimage, 32)))

@@ -49,6 +49,11 @@ def test_two_nodes_by_the_command_line(chain: Chain, tmp_path: Path) -> None:
         assert (paid["type"], paid["amount_msat"], paid["fee_paid_msat"]) == ("PaymentSent", 25_000_000, 0)
         [payment] = cli(alice.data_dir, "list-payments")
         assert (payment["status"], payment["preimage"]) == ("fulfilled", paid["payment_preimage"])
+        assert cli(alice.data_dir, "list-payments", "--limit", "1") == {"payments": [payment], "next": None}
+        again = cli(alice.data_dir, "list-payments", "--after", payment["payment_id"])
+        assert again == {"payments": [], "next": None}
+        assert cli(bob.data_dir, "list-forwards") == []
+        assert cli(bob.data_dir, "list-forwards", "--limit", "5") == {"forwards": [], "next": None}
         assert cli(bob.data_dir, "balance")["channels_msat"] == 25_000_000
         names = [event["event"] for event in cli(bob.data_dir, "events")["events"]]
         expected = ["OpenChannelRequest", "ChannelPending", "ChannelReady", "PaymentClaimable", "PaymentClaimed"]
