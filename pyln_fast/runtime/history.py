@@ -57,7 +57,7 @@ async def page_of(
         found |= {key: table.decode(value) for key, value in rows}
         last, whole = (rows[-1][0] if rows else last), len(rows) < wanted
     for key, record in (current or {}).items():
-        if (after is None or key > after) and (whole or last is None or key <= last):
+        if after is None or key > after:
             found[key] = record
     keys = sorted(found)
     return Page([found[key] for key in keys[:limit]], keys[limit - 1] if len(keys) > limit else None)
