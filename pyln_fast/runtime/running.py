@@ -62,6 +62,7 @@ class Running:
         self._poller = poller
         self._connector: PeerConnector | None = None
         self._scanning = asyncio.Lock()
+        self._closing = False
         self._following: asyncio.Task[None] | None = None
         self._fees: asyncio.Task[None] | None = None
 
@@ -94,16 +95,24 @@ class Running:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.processor.stop()
+        self._closing = True
         await asyncio.to_thread(self.writer.close)
         await self.client.close()
 
     async def scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        """A page of records that are not kept in memory: at most `limit` with keys above `after`. Raises StoreError.
+        """A page of records that are not kept in memory: at most `limit` with keys above `after`. Raises StoreError,
+        NodeStopped.
 
         One at a time, whoever asks: a batch waits for one page at most.
         """
         async with self._scanning:
+            self._refuse_if_closing()
             return await self._scan(table, after, limit)
+
+    def _refuse_if_closing(self) -> None:
+        """The writer answers nothing that comes behind its end."""
+        if self._closing:
+            raise self.processor.stopped()
 
     async def _scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         loop = asyncio.get_running_loop()
@@ -116,7 +125,8 @@ class Running:
         return await found
 
     async def read(self, table: str, key: bytes) -> bytes | None:
-        """One record that is not kept in memory. Raises StoreError."""
+        """One record that is not kept in memory. Raises StoreError, NodeStopped."""
+        self._refuse_if_closing()
         loop = asyncio.get_running_loop()
         found: asyncio.Future[bytes | None] = loop.create_future()
 
