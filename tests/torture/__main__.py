@@ -1,20 +1,23 @@
 """Real nodes with real databases, killed (SIGKILL) under load again and again: `make torture`.
 
-Three nodes, each a process with its own keys, database and TCP port, on a regtest chain that is a process too; two
-channels between each pair of neighbours; payments in both directions all the time, some of them held, some that must
-fail. At intervals and at the end all is quiet for a moment, and the books of all sides are compared to the msat.
+Three nodes, each a process with its own keys, database and TCP port, on a regtest chain that is a process too; two to
+four channels between each pair of neighbours, closed and opened all the time, at feerates that move; payments in both
+directions all the time, some of them held, some that must fail. At intervals and at the end all is quiet for a moment,
+and the books of all sides, the wallets and the blocks are compared to the msat.
 
     node.py       one node, which also writes its events down
     zygote.py     starts nodes quickly
-    world.py      the chain, the nodes and their channels
+    world.py      the chain and the nodes
     load.py       the payments
-    accounts.py   what was asked for and what came of it
+    turnover.py   the channels that come and go, and the feerates
+    accounts.py   what was asked for and what came of it: payments
+    coins.py      the same of channels, wallets and blocks
     torture.py    the kills and the checks
 
     make torture ARGS="--kills 2000 --store sqlite --json results.json --seed 7"
 
-The exit status is 0 only if every payment ended exactly once, every msat is accounted for, no channel was
-force-closed, and all channels closed cooperatively at the end.
+The exit status is 0 only if every payment ended exactly once, every msat and every satoshi is accounted for, no channel
+was lost or force-closed, and all channels closed cooperatively at the end.
 """
 
 from __future__ import annotations
@@ -58,6 +61,10 @@ def table_of(tortures: list[tuple[Torture, Result]]) -> Table:
     row("restart p50 / max", *(f"{each.restart_s['p50']:.2f} / {each.restart_s['max']:.2f} s" for each in results))
     row("payments made", *(f"{each.payments_succeeded} of {each.payments}" for each in results))
     row("payments failed", *(each.payments_failed for each in results))
+    row("channels opened", *(each.openings for each in results))
+    row("openings undone by a kill", *(f"{each.undone}, {each.abandoned} of them signed" for each in results))
+    row("channels closed", *(each.closes for each in results))
+    row("feerates followed", *(each.estimates for each in results))
     row("lost", *(each.lost for each in results))
     row("paid twice", *(each.paid_twice for each in results))
     row("force-closes", *(each.force_closes for each in results))

@@ -11,17 +11,10 @@ from typing import Any
 
 import msgspec
 
-NAMES = ("alice", "bob", "carol")
-SENT, CLAIMED, FAILED, FORWARDED, CLOSED = (
-    "PaymentSent",
-    "PaymentClaimed",
-    "PaymentFailed",
-    "PaymentForwarded",
-    "ChannelClosed",
-)
+from tests.torture.coins import Coins, Tx
 
-COOPERATIVE = "CooperativeClosure"
-"""The end of the name of each reason for a close that both sides wanted."""
+NAMES = ("alice", "bob", "carol")
+SENT, CLAIMED, FAILED, FORWARDED = "PaymentSent", "PaymentClaimed", "PaymentFailed", "PaymentForwarded"
 
 
 class Payment(msgspec.Struct):
@@ -68,7 +61,6 @@ class Book:
         self.forwards: Counter[tuple[str, int]] = Counter()
         """By the HTLC that came in."""
         self.fees_earned_msat = 0
-        self.closed: list[str] = []
         self.problems: list[str] = []
 
 
@@ -80,8 +72,12 @@ class Observation(msgspec.Struct):
     statuses: dict[str, list[Any] | None]
     """By PaymentId: status, fee and preimage at the payer."""
     totals: dict[str, dict[str, int]]
-    unspent: dict[str, bool]
-    """By funding outpoint: whether nothing has spent it, in a block or in the mempool."""
+    wallets: dict[str, dict[str, int]]
+    """Of each node, as `balance` has it."""
+    transactions: list[Tx]
+    """In all blocks since the beginning."""
+    waiting: list[str]
+    """In the mempool, by txid."""
 
 
 class Findings(msgspec.Struct):
@@ -102,8 +98,7 @@ class Ledger:
     def __init__(self) -> None:
         self.payments: dict[str, Payment] = {}
         self.books = {name: Book() for name in NAMES}
-        self.initial: dict[str, list[dict[str, Any]]] = {}
-        """Every node's channels before the first payment."""
+        self.coins = Coins()
         self.on_event: list[Callable[[str, dict[str, Any]], None]] = []
         self._checked: set[str] = set()
 
@@ -133,8 +128,7 @@ class Ledger:
         elif kind == FORWARDED:
             book.forwards.update((htlc["channel_id"], htlc["htlc_id"]) for htlc in record["prev_htlcs"])
             book.fees_earned_msat += record["total_fee_earned_msat"]
-        elif kind == CLOSED:
-            book.closed.append(json.dumps(record["reason"]))
+        book.problems += self.coins.saw(name, record)
         for listener in self.on_event:
             listener(name, record)
 
@@ -166,31 +160,30 @@ class Ledger:
         for payment in self.unchecked():
             self._check_status(found, payment, seen.statuses.get(payment.payment_id))
         self._check_records(found, seen.totals)
-        self._check_channels(found, seen)
+        self.coins.check(found, seen)
         self._check_balances(found, seen.channels)
         if not found.lines:
             self._checked.update(self.payments)
         return found
 
-    def check_events(self, closing: bool = False) -> Findings:
-        """The part that needs no answer of a node. `closing`: channels may have been closed, if cooperatively."""
+    def check_events(self) -> Findings:
+        """The part that needs no answer of a node."""
         found = Findings()
-        self._check_books(found, closing)
+        self._check_books(found)
+        self.coins.check_events(found)
         for payment in self.payments.values():
             self._check_payment(found, payment)
         self._check_strangers(found)
         return found
 
-    def _check_books(self, found: Findings, closing: bool) -> None:
+    def _check_books(self, found: Findings) -> None:
         for name, book in self.books.items():
             found.other += book.problems
             if book.digests:
                 numbers = range(min(book.digests), max(book.digests) + 1)
                 missing = [number for number in numbers if number not in book.digests]
-                if missing:
+                if len(missing) > self.coins.untold(name):
                     found.lost.append(f"{name} has not told {len(missing)} of its events, {missing[0]} the first")
-            wrong = [reason for reason in book.closed if not (closing and COOPERATIVE in reason)]
-            found.force_closes += [f"{name} has closed a channel: {reason}" for reason in wrong]
             twice = [htlc for htlc, count in book.forwards.items() if count > 1]
             found.paid_twice += [f"{name} has forwarded HTLC {number} of {channel} twice" for channel, number in twice]
 
@@ -276,19 +269,6 @@ class Ledger:
                 f" {len(over_bob)} were made over bob for {fees} msat"
             )
 
-    def _check_channels(self, found: Findings, seen: Observation) -> None:
-        for name, before in self.initial.items():
-            now = {each["channel_id"]: each for each in seen.channels[name]}
-            for channel_id in (each["channel_id"] for each in before):
-                state = now.get(channel_id)
-                if state is None:
-                    found.force_closes.append(f"{name} has lost channel {channel_id[:8]}")
-                elif not state["is_usable"]:
-                    found.other.append(f"channel {channel_id[:8]} of {name} is {state['state']}")
-                elif state["pending_inbound_htlcs"] or state["pending_outbound_htlcs"]:
-                    found.lost.append(f"channel {channel_id[:8]} of {name} still holds HTLCs")
-        found.force_closes += [f"{outpoint} is spent" for outpoint, unspent in seen.unspent.items() if not unspent]
-
     def _check_balances(self, found: Findings, channels: dict[str, list[dict[str, Any]]]) -> None:
         sides: dict[str, list[dict[str, Any]]] = {}
         for each in (channel for name in NAMES for channel in channels[name]):
@@ -300,8 +280,8 @@ class Ledger:
             value, balance = 1000 * mine["channel_value_satoshis"], mine["holder_balance_msat"]
             if balance != theirs["counterparty_balance_msat"] or balance + theirs["holder_balance_msat"] != value:
                 found.unbalanced.append(f"the two sides of channel {channel_id[:8]} differ in its balances")
-        for name in self.initial:
-            change = _balance(channels[name]) - _balance(self.initial[name])
+        for name in NAMES:
+            change = self.coins.balance_msat(channels[name]) - self.coins.in_channels_msat(name)
             if change != (expected := self.expected_change(name)):
                 found.unbalanced.append(f"{name}'s balance has changed by {change} msat, and should by {expected}")
 
@@ -319,10 +299,6 @@ class Ledger:
 def _named(payment: Payment) -> str:
     what = f"payment {payment.payment_id[:8]} of {payment.amount_msat} msat from {payment.payer} to {payment.payee}"
     return f"{what} ({payment.flaw})" if payment.flaw else what
-
-
-def _balance(channels: list[dict[str, Any]]) -> int:
-    return sum(each["holder_balance_msat"] for each in channels)
 
 
 def _digest(record: dict[str, Any]) -> int:

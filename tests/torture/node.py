@@ -9,13 +9,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partialmethod, wraps
 from typing import Any
 
 import msgspec
 
 from pyln_fast.cli import run as run_command
 from pyln_fast.cli.main import app
+from pyln_fast.node import channel_manager, node, payments
 from pyln_fast.node.effects import OfferEvent
 from pyln_fast.payment.invoice import Invoice, decode
 from pyln_fast.payment.outbound import Attempts, OutboundPayment
@@ -24,16 +25,21 @@ from pyln_fast.persist.journal_store import JournalStore
 from pyln_fast.rpc.json_values import event_json
 from pyln_fast.rpc.methods import Api, NoParams, Params
 from pyln_fast.runtime import background_processor, peer_connector
+from pyln_fast.runtime.bitcoind import BitcoindClient
 from pyln_fast.runtime.builder import DefaultEventHandler
 from pyln_fast.runtime.event_handler import EventHandler, EventQueue
 from pyln_fast.runtime.lightning_node import LightningNode
-from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentSecret, ShortChannelId
+from pyln_fast.runtime.peer_connector import parse_node_id
+from pyln_fast.types import Msat, PaymentHash, PaymentId, PaymentSecret, Sat, ShortChannelId
 
 EVENT_FILE = "events.jsonl"
 CHECKPOINT_ROWS, SLICE_KEYS, SLICE_BYTES = 48, 12, 8 << 10
 """Instead of the defaults: so that checkpoints run all the time, and in many slices."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
 """Between two calls to a peer: what is dead is soon back here."""
+FEE_POLL_SECONDS = 0.25
+MINUTE_MS = 1000
+"""A minute to the node's timers, which follow the feerates: with patience counted in them that is as long as ever."""
 FLAWS = ("unknown hash", "wrong secret", "low fee", "unknown channel", "underpaid")
 """How a payment is crafted so that some hop must refuse it."""
 
@@ -65,6 +71,13 @@ class BeginParams(Params, frozen=True):
     attempts: int = 0
 
 
+class OpenParams(Params, frozen=True):
+    node_id: str
+    amount_sat: int
+    push_msat: int
+    user_channel_id: int
+
+
 class StatusParams(Params, frozen=True):
     payment_ids: list[str]
 
@@ -80,7 +93,9 @@ class TortureApi(Api):
     def __init__(self, node: LightningNode, stop: Callable[[], None]) -> None:
         super().__init__(node, stop)
         self.methods["begin"] = (BeginParams, self.begin)
+        self.methods["begin-open"] = (OpenParams, self.begin_open)
         self.methods["statuses"] = (StatusParams, self.statuses)
+        self.methods["feerate"] = (NoParams, self.feerate)
         self.methods["totals"] = (NoParams, self.totals)
         self.methods["die"] = (DieParams, self.die)
 
@@ -91,22 +106,34 @@ class TortureApi(Api):
         await self._node.pay_invoice(invoice, payment_id=payment_id, retry=Attempts(params.attempts))
         return {}
 
+    async def begin_open(self, params: OpenParams) -> Any:
+        """Answers when `open_channel` has left, not when the channel is funded."""
+        node_id = parse_node_id(params.node_id)
+        await self._node.open_channel(
+            node_id, Sat(params.amount_sat), Msat(params.push_msat), user_channel_id=params.user_channel_id
+        )
+        return {}
+
     async def statuses(self, params: StatusParams) -> Any:
         """For each its status, fee and preimage; None where there is no such payment."""
-        payments = self._node.node.core.state.payments
+        under_way = self._node.node.core.state.payments
         found = []
         for text in params.payment_ids:
             payment_id = PaymentId(bytes.fromhex(text))
-            payment = payments.get(payment_id) or await self._node._finished(payment_id)
+            payment = under_way.get(payment_id) or await self._node._finished(payment_id)
             found.append(None if payment is None else _status(payment))
         return found
 
+    async def feerate(self, _: NoParams) -> Any:
+        """What the node wants of its channels' commitments now, per kw."""
+        return self._node.node.core.feerates.commitment(anchors=True)
+
     async def totals(self, _: NoParams) -> Any:
         """Of everything that the database has on record."""
-        payments, forwards = await self._node.list_payments(), await self._node.list_forwards()
-        paid = [each for each in payments if each.status.value == "fulfilled"]
+        every, forwards = await self._node.list_payments(), await self._node.list_forwards()
+        paid = [each for each in every if each.status.value == "fulfilled"]
         return {
-            "payments": len(payments),
+            "payments": len(every),
             "payments_sent": len(paid),
             "paid_msat": sum(each.amount_msat for each in paid),
             "fees_paid_msat": sum(each.fee_paid_msat or 0 for each in paid),
@@ -168,12 +195,24 @@ def _die(after_us: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def quicken_minutes() -> None:
+    """What happens once a minute comes once a second; what is waited for so many minutes is waited for as long."""
+    factor = node.FRESHNESS_TIMER_MS // MINUTE_MS
+    node.FRESHNESS_TIMER_MS = MINUTE_MS
+    channel_manager.DISCONNECT_PEER_AWAITING_RESPONSE_TICKS *= factor  # type: ignore[attr-defined]
+    channel_manager.UNACCEPTED_INBOUND_CHANNEL_AGE_LIMIT_TICKS *= factor  # type: ignore[attr-defined]
+    channel_manager.UNFUNDED_CHANNEL_AGE_LIMIT_TICKS *= factor  # type: ignore[attr-defined]
+    payments.IDEMPOTENCY_TIMEOUT_TICKS *= factor  # type: ignore[attr-defined]
+
+
 def main(arguments: list[str]) -> None:
     """As the command line does, in this process. Raises SystemExit."""
     background_processor.EventQueue = EventRecorder  # type: ignore[attr-defined]
     run_command.Api = TortureApi  # type: ignore[attr-defined]
     peer_connector.FIRST_PAUSE_SECONDS = FIRST_PAUSE_SECONDS
     peer_connector.LONGEST_PAUSE_SECONDS = LONGEST_PAUSE_SECONDS
+    BitcoindClient.follow_fees = partialmethod(BitcoindClient.follow_fees, FEE_POLL_SECONDS)  # type: ignore[assignment]
+    quicken_minutes()
     overlay.TAIL_ROWS_DUE = CHECKPOINT_ROWS
     overlay.SLICE_KEYS = SLICE_KEYS
     filesystem_store.SLICE_BYTES = SLICE_BYTES

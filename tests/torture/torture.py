@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -17,6 +16,7 @@ from pyln_fast.errors import LocalError
 from pyln_fast.persist.check import check
 from tests.torture.accounts import NAMES, Findings, Ledger, Observation
 from tests.torture.load import Load
+from tests.torture.turnover import Estimates, Turnover
 from tests.torture.world import CONFIRMATIONS, POLL_SECONDS, TortureFailed, TortureNode, World, until
 
 KILLS_BETWEEN_CHECKS = 10
@@ -33,15 +33,21 @@ SETTLE_SECONDS = 90.0
 PROBE_MSAT = 1_234_567
 BLOCK_CHANCE = 0.3
 """Of a block between two kills. Few enough that no HTLC comes near to its deadline between two checks."""
+TURNOVER_CHANCE = 0.7
+"""Of an opening or a close that begins some time before a kill."""
+IN_A_TURNOVER = "in a turnover"
 KINDS = {
-    "one": 0.3,
-    "two at once": 0.15,
-    "shortly after a restart": 0.2,
-    "in a checkpoint": 0.25,
+    "one": 0.2,
+    "two at once": 0.1,
+    "shortly after a restart": 0.15,
+    "in a checkpoint": 0.2,
     "in an append": 0.1,
+    IN_A_TURNOVER: 0.25,
 }
+TURNOVER_SECONDS = 0.06
+"""In which a kill falls into the negotiation of an opening or a close."""
 CLOSE_SECONDS = 0.03
-"""In which a kill falls into the negotiation of the closes."""
+"""The same, of all the closes at the end."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -51,6 +57,15 @@ class Result(msgspec.Struct, kw_only=True):
     payments: int
     payments_succeeded: int
     payments_failed: int
+    openings: int
+    """Channels that were funded, the first ones among them."""
+    undone: int
+    """Openings that a kill has undone."""
+    abandoned: int
+    """Those of them whose acceptor had signed."""
+    closes: int
+    estimates: int
+    """Feerates that all channels have followed."""
     force_closes: int
     lost: int
     paid_twice: int
@@ -76,6 +91,8 @@ class Torture:
         directory.mkdir(parents=True, exist_ok=True)
         self.world = World(directory, self._chance, options)
         self._load = Load(self.world.nodes, self.ledger, random.Random(f"{seed} {store} load"), f"{seed} {store}")
+        self._turnover = Turnover(self.world.nodes, self.ledger.coins, random.Random(f"{seed} {store} channels"))
+        self._estimates = Estimates(self.world.chain, self.world.nodes, random.Random(f"{seed} {store} feerates"))
         self._show = show
         self._checks = 0
         self._closed = False
@@ -87,12 +104,13 @@ class Torture:
 
     async def run(self) -> Result:
         began = time.monotonic()
-        watching: asyncio.Task[None] | None = None
+        watching: list[asyncio.Task[None]] = []
         try:
             await self.world.start()
-            watching = asyncio.create_task(self._watch())
-            await self.world.open_channels()
-            self.ledger.initial = await until("all channels to be usable", self.world.quiet_channels)
+            watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._estimates.run())]
+            await self.world.fund(self.ledger.coins)
+            await self._turnover.open_first()
+            await self._bury()
             await self._torture(watching)
             await self._close()
         except (TortureFailed, LocalError) as error:
@@ -101,9 +119,10 @@ class Torture:
                 self.findings = await self._diagnose()
         finally:
             await self._load.cancel()
-            if watching is not None:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+            await self._turnover.cancel()
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             await self.world.stop()
         return self._result(time.monotonic() - began)
 
@@ -126,15 +145,17 @@ class Torture:
     def killed(self) -> int:
         return sum(node.kills for node in self.world.nodes.values())
 
-    async def _torture(self, watching: asyncio.Task[None]) -> None:
+    async def _torture(self, watching: list[asyncio.Task[None]]) -> None:
         """All kills but one, which is for the closes."""
         due, last = KILLS_BETWEEN_CHECKS, max(self._kills - 1, 1)
         self._load.begin()
         while self.killed < last:
             await self._kill(last - self.killed)
             self._load.check()
-            if watching.done():
-                watching.result()
+            self._turnover.check()
+            for task in watching:
+                if task.done():
+                    task.result()
             if self.killed >= due and self.killed < last:
                 due = self.killed + KILLS_BETWEEN_CHECKS
                 await self._check()
@@ -146,9 +167,14 @@ class Torture:
         if left < 2 and kind in ("two at once", "shortly after a restart"):
             kind = "one"
         victims = [self.world.nodes[name] for name in self._chance.sample(NAMES, 2 if kind == "two at once" else 1)]
+        if self._chance.random() < TURNOVER_CHANCE:
+            self._turnover.begin()
         await asyncio.sleep(self._chance.uniform(0, LIVE_SECONDS))
         if self._chance.random() < BLOCK_CHANCE:
             await self.world.chain.mine(1)
+        if kind == IN_A_TURNOVER:
+            victims = [self.world.nodes[self._chance.choice(self._turnover.begin())]]
+            await asyncio.sleep(self._chance.uniform(0, TURNOVER_SECONDS))
         if kind in ("in a checkpoint", "in an append"):
             kind = await self._tell_to_die(victims[0], kind)
         else:
@@ -197,13 +223,38 @@ class Torture:
     async def _check(self) -> None:
         """Waits for silence, then looks at everything. Raises TortureFailed."""
         await self._load.end(SETTLE_SECONDS)
+        await self._turnover.end()
+        await self._bury()
         for payer, payee in (("alice", "carol"), ("carol", "alice")):
             await self._probe(payer, payee)
-        await until("all channels to be usable and empty", self.world.quiet_channels, SETTLE_SECONDS)
+        await self._settled()
         self._take(self.ledger.check(await self._observe()))
         self._checks += 1
         made, failed = self.ledger.outcomes()
         self._say(f"{self.killed:5d}/{self._kills} kills, {made} payments made and {failed} failed: all accounted for")
+
+    async def _bury(self) -> None:
+        """Every funding and every close gets into a block, and so deep that the nodes are done with it."""
+        coins = self.ledger.coins
+
+        async def broadcast() -> bool:
+            decided = coins.are_decided(await self.world.channels())
+            txids = {
+                *await self.world.chain.call("getrawmempool"),
+                *(tx.txid for tx in await self.world.transactions()),
+            }
+            spent = [await self.world.is_spent(each.funding_txo) for each in coins.made if each.closing]
+            return decided and all(spent) and all(each.funding_txo[:64] in txids for each in coins.made)
+
+        await until("all fundings and closes to be broadcast", broadcast, SETTLE_SECONDS)
+        await self.world.mine(CONFIRMATIONS)
+        await self._settled()
+
+    async def _settled(self) -> None:
+        async def settled() -> bool:
+            return self.ledger.coins.is_settled(await self.world.channels())
+
+        await until("all channels to be usable and empty, or gone", settled, SETTLE_SECONDS)
 
     async def _diagnose(self) -> Findings:
         """What can be said of the accounts where silence was not to be had."""
@@ -243,83 +294,23 @@ class Torture:
     async def _close(self) -> None:
         """All channels, together with their peers; what they paid out is in the wallets."""
         self._say("closing all channels")
-        before = await self.world.quiet_channels()
-        assert before is not None
-        wallets = {name: (await node.call("balance"))["confirmed_sat"] for name, node in self.world.nodes.items()}
-        closing = {each["channel_id"]: name for name, mine in before.items() for each in mine}
-        asking = asyncio.gather(*(self._ask_to_close(name, channel_id) for channel_id, name in closing.items()))
+        self._turnover.close_all()
         if self.killed < self._kills:
             await asyncio.sleep(self._chance.uniform(0, CLOSE_SECONDS))
             victim = self.world.nodes[self._chance.choice(NAMES)]
             await victim.kill()
             self.kinds["in the closes"] += 1
             agreed = len(await self.world.chain.call("getrawmempool"))
-            self._say(f"{victim.name} was killed when {agreed} of {len(closing)} closing transactions were broadcast")
+            self._say(f"{victim.name} was killed when {agreed} closing transactions were broadcast")
             await self._restart(victim)
-        await asking
-
-        async def negotiated() -> list[str] | None:
-            txids: list[str] = await self.world.chain.call("getrawmempool")
-            return txids if len(txids) == len(closing) else None
-
-        txids = await until("the closing transactions in the mempool", negotiated)
-        await self.world.mine(CONFIRMATIONS)
-
-        async def gone() -> bool:
-            return not any([await node.call("list-channels") for node in self.world.nodes.values()])
-
-        await until("the nodes to let go of their closed channels", gone)
-        await self._check_close(before, wallets, txids)
+        await self._turnover.end()
+        await self._bury()
+        self._take(self.ledger.check(await self._observe()))
         for node in self.world.nodes.values():
             await node.stop()
             await self._check_database(node)
         self._take(Findings())
         self._closed = True
-
-    async def _ask_to_close(self, name: str, channel_id: str) -> None:
-        """Until the node has said that it will, or is seen to."""
-        node = self.world.nodes[name]
-
-        async def asked() -> bool:
-            found = [each for each in await node.call("list-channels") if each["channel_id"] == channel_id]
-            if found and found[0]["channel_shutdown_state"] == "NotShuttingDown":
-                await node.call("close", channel_id=channel_id)
-            return True
-
-        await until(f"{name} to begin the close of {channel_id[:8]}", asked)
-
-    async def _check_close(
-        self, before: dict[str, list[dict[str, Any]]], wallets: dict[str, int], txids: list[str]
-    ) -> None:
-        fees = await self._closing_fees([each for mine in before.values() for each in mine], txids)
-        self._read_events()
-        found = self.ledger.check_events(closing=True)
-        missing = [outpoint for outpoint in self.world.outpoints if outpoint not in fees]
-        found.force_closes += [f"no confirmed closing transaction spends {outpoint}" for outpoint in missing]
-        for name, mine in before.items():
-            # BOLT 3, Closing Transaction: each side's amount in whole satoshis, less the fee for the opener.
-            due = sum(each["holder_balance_msat"] // 1000 for each in mine)
-            due -= sum(fees.get(each["funding_txo"], 0) for each in mine if each["is_outbound"])
-            got = (await self.world.nodes[name].call("balance"))["confirmed_sat"] - wallets[name]
-            if got != due:
-                found.unbalanced.append(f"the closes have paid {name} {got} sat, not {due}")
-            if (told := len(self.ledger.books[name].closed)) != len(mine):
-                found.other.append(f"{name} tells of {told} closed channels, not {len(mine)}")
-        self._take(found)
-
-    async def _closing_fees(self, channels: list[dict[str, Any]], txids: list[str]) -> dict[str, int]:
-        """In satoshis, by the funding outpoint that a confirmed transaction spends. What is lost by rounding down to
-        whole satoshis goes to the miner too, and is not counted."""
-        sides = ("holder_balance_msat", "counterparty_balance_msat")
-        value = {each["funding_txo"]: sum(each[side] // 1000 for side in sides) for each in channels}
-        fees = {}
-        for txid in txids:
-            tx = await self.world.chain.call("getrawtransaction", txid, True)
-            if tx.get("confirmations", 0) >= CONFIRMATIONS:
-                spent = tx["vin"][0]
-                outpoint = f"{spent['txid']}:{spent['vout']}"
-                fees[outpoint] = value[outpoint] - sum(int(each["value"] * 10**8) for each in tx["vout"])
-        return fees
 
     def _result(self, elapsed: float) -> Result:
         made, failed = self.ledger.outcomes()
@@ -332,6 +323,11 @@ class Torture:
             payments=len(self.ledger.begun()),
             payments_succeeded=made,
             payments_failed=failed,
+            openings=len(self.ledger.coins.made),
+            undone=self.ledger.coins.undone,
+            abandoned=self.ledger.coins.abandoned,
+            closes=sum(1 for each in self.ledger.coins.made if each.closing),
+            estimates=self._estimates.moves,
             force_closes=len(found.force_closes),
             lost=len(found.lost),
             paid_twice=len(found.paid_twice),
