@@ -61,7 +61,7 @@ def table_of(tortures: list[tuple[Torture, Result]]) -> Table:
     row("restart p50 / max", *(f"{each.restart_s['p50']:.2f} / {each.restart_s['max']:.2f} s" for each in results))
     row("payments made", *(f"{each.payments_succeeded} of {each.payments}" for each in results))
     row("payments failed", *(each.payments_failed for each in results))
-    row("channels opened", *(each.openings for each in results))
+    row("channels opened", *(f"{each.openings}, {each.used} of them used" for each in results))
     row("openings undone by a kill", *(f"{each.undone}, {each.abandoned} of them signed" for each in results))
     row("channels closed", *(each.closes for each in results))
     row("feerates followed", *(each.estimates for each in results))

@@ -123,6 +123,12 @@ class Coins:
         return list(self.by_channel.values())
 
     @property
+    def used(self) -> int:
+        """Channels that were paid through: at their close the sides had not what they began with."""
+        sides = ((each, name, balance) for each in self.made for name, balance in each.final_msat.items())
+        return len({each.channel_id for each, name, balance in sides if balance != each.stake_msat(name)})
+
+    @property
     def undone(self) -> int:
         """Openings that were begun and came to nothing."""
         return sum(1 for each in self.openings.values() if not each.refused and not each.funding_txo)

@@ -203,6 +203,7 @@ def test_a_close_that_was_asked_for_moves_the_balances_into_the_wallets() -> Non
     close(ledger, seen)
     assert ledger.check(seen).lines == []
     assert [each.channel_id for each in ledger.coins.open_between("carol", "bob")] == []
+    assert ledger.coins.used == 1
 
 
 def test_openings_are_counted_by_what_came_of_them() -> None:

@@ -24,7 +24,7 @@ def test_a_run_with_one_kill(tmp_path: Path, store: str) -> None:
     assert payments == result.pop("payments_succeeded") + result.pop("payments_failed") >= 2
     assert seconds > 0
     assert 0 < restarts["p50"] == restarts["max"] < seconds
-    assert result.pop("openings") == result.pop("closes") >= 4
+    assert result.pop("openings") == result.pop("closes") >= max(4, result.pop("used"))
     assert result.pop("undone") >= result.pop("abandoned") >= 0
     assert result.pop("estimates") >= 0
     assert sorted(result.pop("kills_by_node").values()) == [0, 0, 1]

@@ -59,6 +59,8 @@ class Result(msgspec.Struct, kw_only=True):
     payments_failed: int
     openings: int
     """Channels that were funded, the first ones among them."""
+    used: int
+    """Those that were paid through."""
     undone: int
     """Openings that a kill has undone."""
     abandoned: int
@@ -324,6 +326,7 @@ class Torture:
             payments_succeeded=made,
             payments_failed=failed,
             openings=len(self.ledger.coins.made),
+            used=self.ledger.coins.used,
             undone=self.ledger.coins.undone,
             abandoned=self.ledger.coins.abandoned,
             closes=sum(1 for each in self.ledger.coins.made if each.closing),
