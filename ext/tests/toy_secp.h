@@ -112,6 +112,74 @@ static int toy_pubkey_tweak_mul(const void *ctx, lnf_secp_pubkey *pubkey, const 
     return 1;
 }
 
+static int toy_seckey_tweak_add(const void *ctx, unsigned char *seckey32, const unsigned char *tweak32) {
+    uint64_t sum = (toy_scalar(seckey32) + toy_scalar(tweak32)) % TOY_ORDER;
+    (void)ctx;
+    memset(seckey32, 0, 32);
+    lnf_store_be64(seckey32 + 24, sum);
+    return sum != 0;
+}
+
+/* As with the real one the sum may be no point: here that is the power 0. */
+static int toy_pubkey_tweak_add(const void *ctx, lnf_secp_pubkey *pubkey, const unsigned char *tweak32) {
+    uint64_t number;
+    (void)ctx;
+    memcpy(&number, pubkey->data, 8);
+    number = toy_times(number, toy_power(3, tweak32), TOY_PRIME);
+    memcpy(pubkey->data, &number, 8);
+    return number != 1;
+}
+
+static int toy_pubkey_combine(const void *ctx, lnf_secp_pubkey *out, const lnf_secp_pubkey *const *ins, size_t n) {
+    uint64_t product = 1, number;
+    (void)ctx;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&number, ins[i]->data, 8);
+        product = toy_times(product, number, TOY_PRIME);
+    }
+    memcpy(out->data, &product, 8);
+    return product != 1;
+}
+
+/* A signature that anybody could make: the hash of the message and the signer's point, and the hash of that. */
+static inline void toy_sign(unsigned char *sig64, const unsigned char *msg32, uint64_t number) {
+    unsigned char both[65];
+    memcpy(both, msg32, 32);
+    toy_encode(both + 32, number);
+    lnf_sha256(sig64, both, sizeof both);
+    lnf_sha256(sig64 + 32, sig64, 32);
+}
+
+static int toy_ecdsa_sign(const void *ctx, lnf_secp_signature *sig, const unsigned char *msg32,
+                          const unsigned char *seckey32, void *nonce_function, const void *data) {
+    (void)ctx;
+    CHECK(nonce_function == NULL && data == NULL);
+    toy_sign(sig->data, msg32, toy_power(3, seckey32));
+    return !is_zero(seckey32, 32);
+}
+
+static int toy_ecdsa_verify(const void *ctx, const lnf_secp_signature *sig, const unsigned char *msg32,
+                            const lnf_secp_pubkey *pubkey) {
+    uint64_t number;
+    unsigned char expected64[64];
+    (void)ctx;
+    memcpy(&number, pubkey->data, 8);
+    toy_sign(expected64, msg32, number);
+    return memcmp(expected64, sig->data, 64) == 0;
+}
+
+static int toy_signature_parse_compact(const void *ctx, lnf_secp_signature *sig, const unsigned char *input64) {
+    (void)ctx;
+    memcpy(sig->data, input64, 64);
+    return !is_zero(input64, 64);
+}
+
+static int toy_signature_serialize_compact(const void *ctx, unsigned char *output64, const lnf_secp_signature *sig) {
+    (void)ctx;
+    memcpy(output64, sig->data, 64);
+    return 1;
+}
+
 static inline void toy_secp_install(void) {
     lnf_secp.ec_pubkey_parse = toy_pubkey_parse;
     lnf_secp.ec_pubkey_serialize = toy_pubkey_serialize;
@@ -120,6 +188,13 @@ static inline void toy_secp_install(void) {
     lnf_secp.ec_seckey_tweak_mul = toy_seckey_tweak_mul;
     lnf_secp.ec_pubkey_tweak_mul = toy_pubkey_tweak_mul;
     lnf_secp.ecdh = toy_ecdh;
+    lnf_secp.ec_seckey_tweak_add = toy_seckey_tweak_add;
+    lnf_secp.ec_pubkey_tweak_add = toy_pubkey_tweak_add;
+    lnf_secp.ec_pubkey_combine = toy_pubkey_combine;
+    lnf_secp.ecdsa_sign = toy_ecdsa_sign;
+    lnf_secp.ecdsa_verify = toy_ecdsa_verify;
+    lnf_secp.ecdsa_signature_parse_compact = toy_signature_parse_compact;
+    lnf_secp.ecdsa_signature_serialize_compact = toy_signature_serialize_compact;
 }
 
 #endif
