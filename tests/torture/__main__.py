@@ -1,7 +1,7 @@
 """Real nodes with real databases, killed (SIGKILL) under load again and again: `make torture`.
 
 Three nodes, each a process with its own keys, database and TCP port, on a regtest chain that is a process too; two to
-four channels between each pair of neighbours, closed and opened all the time, at feerates that move; payments in both
+six channels between each pair of neighbours, opened and closed all the time, at feerates that move; payments in both
 directions all the time, some of them held, some that must fail. At intervals and at the end all is quiet for a moment,
 and the books of all sides, the wallets and the blocks are compared to the msat.
 

@@ -138,8 +138,8 @@ class Coins:
         """Those that the acceptor had signed and the opener has forgotten: nothing was ever on chain."""
         return sum(1 for channel_id in self.accepted if channel_id not in self.by_channel)
 
-    def open_between(self, one: str, other: str) -> list[Opening]:
-        return [each for each in self.made if each.is_open and {one, other} == set(each.sides)]
+    def open_from(self, opener: str, acceptor: str) -> list[Opening]:
+        return [each for each in self.made if each.is_open and (opener, acceptor) == each.sides]
 
     def are_decided(self, channels: dict[str, list[dict[str, Any]]]) -> bool:
         """Every node's channels: whether each is funded; what was undone is gone."""

@@ -1,5 +1,5 @@
 """One node of the torture: `pyln-fast run`, which also writes down every event that it offers, and can be told to die
-inside of a write of its store."""
+inside of a write of its store, when it sends a message, or before it broadcasts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import msgspec
 from pyln_fast.cli import run as run_command
 from pyln_fast.cli.main import app
 from pyln_fast.node import channel_manager, node, payments
-from pyln_fast.node.effects import OfferEvent
+from pyln_fast.node.effects import OfferEvent, SendToPeer
 from pyln_fast.payment.invoice import Invoice, decode
 from pyln_fast.payment.outbound import Attempts, OutboundPayment
 from pyln_fast.persist import filesystem_store, overlay
@@ -174,7 +174,8 @@ def _wrong(hop: Any, flaw: str) -> dict[str, Any]:
 
 
 DEATHS: dict[str, int] = {}
-"""Inside of what the process is to die next, and how many microseconds after its beginning."""
+"""Inside of what the process is to die next, or at a message of which kind, and how many microseconds after its
+beginning."""
 
 
 def deadly(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -182,12 +183,27 @@ def deadly(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(method)
     def run(*arguments: Any) -> Any:
-        after_us = DEATHS.pop(name, None)
-        if after_us is not None:
-            threading.Thread(target=_die, args=(after_us,), daemon=True).start()
+        _die_if_wished(name)
         return method(*arguments)
 
     return run
+
+
+def deadly_messages(send: Callable[..., None]) -> Callable[..., None]:
+    """`Node._send`, which SIGKILL interrupts once at a message of the kind that is wished."""
+
+    @wraps(send)
+    def run(sender: node.Node, effect: SendToPeer) -> None:
+        _die_if_wished(type(effect.message).__name__)
+        send(sender, effect)
+
+    return run
+
+
+def _die_if_wished(name: str) -> None:
+    after_us = DEATHS.pop(name, None)
+    if after_us is not None:
+        threading.Thread(target=_die, args=(after_us,), daemon=True).start()
 
 
 def _die(after_us: int) -> None:
@@ -211,6 +227,10 @@ def main(arguments: list[str]) -> None:
     run_command.Api = TortureApi  # type: ignore[attr-defined]
     peer_connector.FIRST_PAUSE_SECONDS = FIRST_PAUSE_SECONDS
     peer_connector.LONGEST_PAUSE_SECONDS = LONGEST_PAUSE_SECONDS
+    node.Node._send = deadly_messages(node.Node._send)  # type: ignore[method-assign]
+    BitcoindClient.broadcast_transactions = deadly(  # type: ignore[method-assign]
+        "broadcast", BitcoindClient.broadcast_transactions
+    )
     BitcoindClient.follow_fees = partialmethod(BitcoindClient.follow_fees, FEE_POLL_SECONDS)  # type: ignore[assignment]
     quicken_minutes()
     overlay.TAIL_ROWS_DUE = CHECKPOINT_ROWS

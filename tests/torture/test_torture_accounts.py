@@ -202,7 +202,8 @@ def test_a_close_that_was_asked_for_moves_the_balances_into_the_wallets() -> Non
     ledger, seen = world()
     close(ledger, seen)
     assert ledger.check(seen).lines == []
-    assert [each.channel_id for each in ledger.coins.open_between("carol", "bob")] == []
+    assert ledger.coins.open_from("bob", "carol") == []
+    assert ledger.coins.open_from("alice", "bob") == [ledger.coins.by_channel[AB]]
     assert ledger.coins.used == 1
 
 

@@ -71,3 +71,25 @@ deadly("append", write)()
 def test_a_death_comes_inside_of_what_was_named() -> None:
     ran = subprocess.run([sys.executable, "-c", DYING], cwd=ROOT, capture_output=True, text=True, timeout=50)
     assert (ran.returncode, ran.stdout) == (-signal.SIGKILL, "done\ndone\nbegun\n"), ran.stderr
+
+
+SENDING = """
+import time
+from pyln_fast.node.effects import SendToPeer
+from pyln_fast.types import ChannelId
+from pyln_fast.wire.setup_msgs import Error, Warning
+from tests.torture.node import DEATHS, deadly_messages
+
+def send(sender, effect):
+    print(type(effect.message).__name__, flush=True)
+    time.sleep(0.5 if isinstance(effect.message, Warning) else 60)
+
+DEATHS["Error"] = 1000
+for kind in (Warning, Error):
+    deadly_messages(send)(None, SendToPeer(1, kind(ChannelId(bytes(32)), b"")))
+"""
+
+
+def test_a_death_comes_at_the_message_that_was_named() -> None:
+    ran = subprocess.run([sys.executable, "-c", SENDING], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert (ran.returncode, ran.stdout) == (-signal.SIGKILL, "Warning\nError\n"), ran.stderr

@@ -24,11 +24,11 @@ LIVE_SECONDS = 1.0
 """At most, between a restart and the next kill."""
 DOWN_SECONDS = 0.4
 DIES_WITHIN_SECONDS = 2.0
-"""A node that was told to die in its next checkpoint: after this it is killed from outside."""
+"""A node that was told to die in a checkpoint, or at a step of an opening: after this it is killed from outside."""
 CHECK_CHANCE = 0.1
 """Of a look at the whole database of a node that was killed."""
 LATEST_DEATH_US = 20_000
-"""After the beginning of a checkpoint's slice or of an append: some slices later."""
+"""After the beginning of a checkpoint's slice, an append, or the sending of a message: some slices later."""
 SETTLE_SECONDS = 90.0
 PROBE_MSAT = 1_234_567
 BLOCK_CHANCE = 0.3
@@ -44,10 +44,8 @@ KINDS = {
     "in an append": 0.1,
     IN_A_TURNOVER: 0.25,
 }
-TURNOVER_SECONDS = 0.06
-"""In which a kill falls into the negotiation of an opening or a close."""
 CLOSE_SECONDS = 0.03
-"""The same, of all the closes at the end."""
+"""In which a kill falls into the negotiation of the closes at the end."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -170,14 +168,16 @@ class Torture:
             kind = "one"
         victims = [self.world.nodes[name] for name in self._chance.sample(NAMES, 2 if kind == "two at once" else 1)]
         if self._chance.random() < TURNOVER_CHANCE:
-            self._turnover.begin()
+            self._turnover.begin(self._turnover.choose())
         await asyncio.sleep(self._chance.uniform(0, LIVE_SECONDS))
         if self._chance.random() < BLOCK_CHANCE:
             await self.world.chain.mine(1)
         if kind == IN_A_TURNOVER:
-            victims = [self.world.nodes[self._chance.choice(self._turnover.begin())]]
-            await asyncio.sleep(self._chance.uniform(0, TURNOVER_SECONDS))
-        if kind in ("in a checkpoint", "in an append"):
+            opening = self._turnover.choose()
+            name, moment = self._turnover.moment(opening)
+            victims = [self.world.nodes[name]]
+            kind = await self._tell_to_die(victims[0], f"at {moment}", lambda: self._turnover.begin(opening))
+        elif kind in ("in a checkpoint", "in an append"):
             kind = await self._tell_to_die(victims[0], kind)
         else:
             for victim in victims:
@@ -187,12 +187,13 @@ class Torture:
             await self._kill_again(victims[0])
         await asyncio.gather(*(self._restart(victim) for victim in victims))
 
-    async def _tell_to_die(self, victim: TortureNode, kind: str) -> str:
+    async def _tell_to_die(self, victim: TortureNode, kind: str, then: Callable[[], None] = lambda: None) -> str:
         """By its own hand, at a moment that nobody could meet from outside. Returns what it died of."""
         after_us = int(LATEST_DEATH_US ** self._chance.random())
         inside = kind.rpartition(" ")[2]
         with suppress(LocalError):
             await victim.call("die", inside=inside, after_us=after_us)
+        then()
         alone = await victim.dies(DIES_WITHIN_SECONDS)
         await victim.kill()
         return kind if alone else "one"

@@ -17,12 +17,14 @@ from tests.torture.world import CHANNELS, TortureFailed, TortureNode, until
 FIRST_SAT = 16_000_000
 LEAST_SAT, MOST_SAT = 2_000_000, 6_000_000
 """Of the channels that follow."""
-FEWEST, MOST = 2, 4
-"""Channels between two neighbours: one is never closed when that would leave fewer to pay through."""
+MOST = 3
+"""Channels that a node has opened to a neighbour. The last one is never closed: its opener must be able to pay."""
 FEERATES_PER_KW = (300, 500, 700, 950, 1200, 1400, MOST_FEERATE_PER_KW)
 """Each 250 at most from its neighbours: so far below ours the feerate of a peer may be (LDK) that reads it earlier."""
 TURN_CHANCE = 0.2
 LOOK_SECONDS = 0.1
+CONNECTED_LOOKS = 10
+"""After so many an opener is no longer asked: its peer stays away."""
 
 
 class Turnover:
@@ -30,28 +32,40 @@ class Turnover:
         self._nodes = nodes
         self._coins = coins
         self._chance = chance
+        self._wishes = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open_first(self) -> None:
         """Both sides can pay from the start."""
         for opener, acceptor in CHANNELS:
-            await self._open(opener, acceptor, FIRST_SAT, 1000 * FIRST_SAT // 2)
+            await self._open(self._wish(opener, acceptor, FIRST_SAT, 1000 * FIRST_SAT // 2))
 
-    def begin(self) -> tuple[str, str]:
-        """An opening or a close, which goes on by itself. Returns its two nodes."""
+    def choose(self) -> Opening:
+        """A channel to be closed, or one that is not asked for yet."""
         opener, acceptor = self._chance.choice(CHANNELS)
-        between = self._coins.open_between(opener, acceptor)
-        can_close, can_open = len(between) > FEWEST, len(between) < MOST
-        if can_close and (not can_open or self._chance.random() < 0.5):
-            self._start(self.close(self._chance.choice(between)))
-        else:
-            value = self._chance.randint(LEAST_SAT, MOST_SAT)
-            self._start(self._open(opener, acceptor, value))
-        return opener, acceptor
+        mine = self._coins.open_from(opener, acceptor)
+        if len(mine) >= MOST or (len(mine) > 1 and self._chance.random() < 0.5):
+            return self._chance.choice(mine)
+        return self._wish(opener, acceptor, self._chance.randint(LEAST_SAT, MOST_SAT))
+
+    def moment(self, opening: Opening) -> tuple[str, str]:
+        """Of an opening or a close: who may die at the sending of what, or when it is about to broadcast."""
+        opener, acceptor = opening.sides
+        if opening.channel_id:
+            return self._chance.choice(opening.sides), self._chance.choice(("Shutdown", "ClosingSigned", "broadcast"))
+        steps = (
+            *((opener, "OpenChannel"), (acceptor, "AcceptChannel"), (opener, "FundingCreated")),
+            *((acceptor, "FundingSigned"), (opener, "broadcast")),
+        )
+        return self._chance.choice(steps)
+
+    def begin(self, opening: Opening) -> None:
+        """It goes on by itself."""
+        self._start(self._close(opening) if opening.channel_id else self._open(opening))
 
     def close_all(self) -> None:
         for opening in [each for each in self._coins.made if each.is_open]:
-            self._start(self.close(opening))
+            self.begin(opening)
 
     def _start(self, work: Any) -> None:
         self._tasks.add(asyncio.create_task(work))
@@ -72,22 +86,33 @@ class Turnover:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _open(self, opener: str, acceptor: str, value_sat: int, push_msat: int = 0) -> None:
-        """Once: whoever dies on the way may have undone it. What came of it the opener's events tell."""
-        opening = Opening(len(self._coins.openings) + 1, opener, acceptor, value_sat, push_msat)
-        self._coins.ask(opening)
-        request = {"node_id": self._nodes[acceptor].node_id, "amount_sat": value_sat, "push_msat": push_msat}
-        try:
-            await self._nodes[opener].call("begin-open", **request, user_channel_id=opening.user_channel_id)
-        except NodeNotReachable:
-            return
-        except RpcRefused as refused:
-            # The peer is dead, or the wallet's coins wait for a block.
-            if refused.kind not in ("ChannelUnavailable", "InsufficientFunds"):
-                raise TortureFailed(f"{opener} refuses to open a channel: {refused}") from None
-            opening.refused = True
+    def _wish(self, opener: str, acceptor: str, value_sat: int, push_msat: int = 0) -> Opening:
+        self._wishes += 1
+        return Opening(self._wishes, opener, acceptor, value_sat, push_msat)
 
-    async def close(self, opening: Opening) -> None:
+    async def _open(self, opening: Opening) -> None:
+        """Whoever dies on the way may have undone it. What came of it the opener's events tell."""
+        self._coins.ask(opening)
+        request = {
+            "node_id": self._nodes[opening.acceptor].node_id,
+            "amount_sat": opening.value_sat,
+            "push_msat": opening.push_msat,
+            "user_channel_id": opening.user_channel_id,
+        }
+        for _ in range(CONNECTED_LOOKS):
+            try:
+                await self._nodes[opening.opener].call("begin-open", **request)
+                return
+            except NodeNotReachable:
+                return
+            except RpcRefused as refused:
+                # The peer is dead or not connected yet, or the wallet's coins wait for a block.
+                if refused.kind not in ("ChannelUnavailable", "InsufficientFunds"):
+                    raise TortureFailed(f"{opening.opener} refuses to open a channel: {refused}") from None
+            await asyncio.sleep(LOOK_SECONDS)
+        opening.refused = True
+
+    async def _close(self, opening: Opening) -> None:
         """One of its sides asks, until its node has said that it will, or is seen to."""
         opening.closing = True
         name = self._chance.choice(opening.sides)
