@@ -40,6 +40,10 @@ EXPECTED = re.compile(
     r"a command failed: no channel [0-9a-f]{64} with that peer"
     # The opener has forgotten what the acceptor has signed, and says so.
     r"|peer [0-9a-f]{66} sent error: unknown channel in ChannelReestablish"
+    # A close that was agreed on twice: its opener died before it knew of the first time, and has another estimate now.
+    r"|bitcoind refuses to broadcast: [0-9a-f]{64}: insufficient fee, rejecting replacement [^;]*;[^;]*$"
+    # The same, when the other of both is in a block that the node has not seen yet.
+    r"|bitcoind refuses to broadcast: [0-9a-f]{64}: bad-txns-inputs-missingorspent$"
 )
 CONFIG = """\
 accept_forwards_to_priv_channels = true
@@ -207,8 +211,8 @@ class TortureNode:
             await self.buried()
 
     def complaints(self) -> list[str]:
-        """What it has logged, but for information and what an undone opening brings with it: its peers are honest, and
-        its chain is there."""
+        """What it has logged, but for information and what a death in an opening or a close brings with it: its peers
+        are honest, and its chain is there."""
         words = ("level=WARNING", "level=ERROR", "level=CRITICAL", "Traceback")
         lines = self.log.read_text(errors="replace").splitlines()
         return [line for line in lines if any(word in line for word in words) and not EXPECTED.search(line)]
