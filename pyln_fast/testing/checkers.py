@@ -156,9 +156,16 @@ class Checkers:
                 view.unhandled.pop(sequence, None)
 
     def _channel_record(self, node: SimNode, view: NodeView, channel_id: ChannelId, record: object | None) -> None:
-        """A channel is forgotten when its funding is spent for good, or never came."""
+        """A channel is forgotten when its funding is spent for good, or never came, or holds nothing of ours."""
         if record is None:
-            funding = view.durable[channel_id].funding.outpoint
+            last = view.durable[channel_id]
+            if (
+                not last.params.holder_is_opener
+                and last.commitments.to_holder_msat == 0
+                and last.funding.height is None
+            ):
+                return
+            funding = last.funding.outpoint
             chain = self._simulator.chain
             spender = chain.spender(funding)
             is_over = spender is not None and chain.confirmations(spender) > 0
