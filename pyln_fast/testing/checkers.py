@@ -499,7 +499,11 @@ class Checkers:
         blocks_came: bool,
     ) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
-        if not self.is_between_honest(data) or channel_id in self.force_closed or self.is_orphan(node, channel_id):
+        if not self.is_between_honest(data) or channel_id in self.force_closed:
+            return
+        if self.is_orphan(node, channel_id):
+            if not data.commitments.to_holder_msat:
+                raise InvariantBroken("quiescence", f"{node.name} keeps an opening that its opener has given up")
             return
         name = f"{node.name} {channel_id.hex()[:8]} {type(state).__name__}"
         connected = data.params.counterparty_node_id in node.node.core.peers
