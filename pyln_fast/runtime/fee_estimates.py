@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from decimal import ROUND_UP, Decimal
 
@@ -37,15 +38,23 @@ ESTIMATES: dict[ConfirmationTarget, Rule] = {
 }
 
 
+COMMITMENT_FEES = (ConfirmationTarget.ANCHOR_CHANNEL_FEE, ConfirmationTarget.NON_ANCHOR_CHANNEL_FEE)
+PATIENCE = 3
+"""Answers of bitcoind, a minute apart. Only a feerate that was low in so many is offered to a counterparty: its own
+estimates may be two minutes older, and what is too far below those makes LDK, and us, close the channel."""
+
+
 class FeeEstimates:
     """The last known estimate of each target; the default of its rule until there is one."""
 
     def __init__(self) -> None:
         self._estimates = {target: rule.default - rule.adjust for target, rule in ESTIMATES.items()}
+        self._recent: dict[ConfirmationTarget, deque[int]] = {each: deque(maxlen=PATIENCE) for each in COMMITMENT_FEES}
         self._mempool_min = FEERATE_FLOOR_SATS_PER_KW
 
     def get(self, target: ConfirmationTarget) -> FeeratePerKw:
-        feerate = max(self._estimates[target], self._mempool_min) + ESTIMATES[target].adjust
+        estimate = max(self._recent.get(target) or (self._estimates[target],))
+        feerate = max(estimate, self._mempool_min) + ESTIMATES[target].adjust
         return FeeratePerKw(max(feerate, FEERATE_FLOOR_SATS_PER_KW))
 
     def update(self, estimates: Mapping[tuple[int, str], FeeratePerKw | None], mempool_min: FeeratePerKw) -> None:
@@ -56,6 +65,8 @@ class FeeEstimates:
             estimate = estimates[rule.blocks, rule.mode]
             if estimate is not None:
                 self._estimates[target] = estimate
+                if target in self._recent:
+                    self._recent[target].append(estimate)
 
 
 def sat_per_kw(btc_per_kvb: Decimal) -> FeeratePerKw:
