@@ -73,8 +73,8 @@ class Checkers:
         return self._simulator.nodes[self._simulator.name_of(node_id)].is_honest
 
     def restored(self, node: SimNode) -> None:
-        """An old copy of its disk was put back. From now on it is asked for one thing: to broadcast nothing that it
-        has revoked. To the others it is a peer that lies."""
+        """An old copy of its disk was put back. From now on it is asked for one thing: to broadcast nothing whose
+        secret the counterparty has. To the others it is a peer that lies."""
         node.is_honest = False
         node.disk.on_record = lambda write, record: None
         self._restored[node.name] = self.views.pop(node.name)
@@ -276,7 +276,12 @@ class Checkers:
         held = MONITORS.decode(node.disk.tables[MONITORS.name][channel_id]).holder_commitment
         if before is None or not self.is_between_honest(before):
             return  # a peer that lies, or that has lost state itself, proves nothing
-        if held.commitment.number < before.commitments.holder_number:
+        other = self._simulator.nodes[self._simulator.name_of(before.params.counterparty_node_id)]
+        state = other.node.core.state.channels.get(channel_id)
+        if state is None:
+            return  # the close is buried
+        theirs = state.data.commitments
+        if held.commitment.number < theirs.counterparty_number - theirs.awaiting_revocation:
             raise InvariantBroken("newest commitment", f"{node.name} has lost data and broadcasts what it revoked")
 
     def event_offered(self, node: SimNode, offered: OfferEvent) -> None:
@@ -317,6 +322,8 @@ class Checkers:
     def _closed(self, node: SimNode, event: ChannelClosed) -> None:
         reason = type(event.reason).__name__
         data = self.views[node.name].durable.get(event.channel_id)
+        if data is not None and data.params.counterparty_node_id != event.counterparty_node_id:
+            return  # an opening of somebody else, under the id of a channel that is over
         if data is None or not self.is_between_honest(data) or event.channel_id in self.force_closed:
             return
         if "Cooperative" not in reason and not self.is_orphan(node, event.channel_id):

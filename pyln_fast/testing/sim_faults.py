@@ -101,6 +101,22 @@ class Faults:
         self._simulator.checkers.restored(node)
         return f"{said}, an old copy of its disk is put back"
 
+    def fill_disk(self) -> str | None:
+        """Space runs low: what is left is for claims."""
+        node = self._random.choice(list(self._simulator.nodes.values()))
+        if not node.alive or node.node.core.low_on_space:
+            return None
+        node.node.core.low_on_space = True
+        return f"{node.name} is low on space"
+
+    def free_disk(self) -> str | None:
+        low = [node for node in self._simulator.nodes.values() if node.alive and node.node.core.low_on_space]
+        if not low:
+            return None
+        node = self._random.choice(low)
+        node.node.core.low_on_space = False
+        return f"{node.name} has space again"
+
     def jump(self) -> str | None:
         """A clock is set, or a laptop wakes up."""
         node = self._random.choice(list(self._simulator.nodes.values()))

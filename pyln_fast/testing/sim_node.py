@@ -30,6 +30,7 @@ class SimFees:
 
     def __init__(self, feerate: FeeratePerKw) -> None:
         self.feerate = feerate
+        self.close_minimum = FeeratePerKw(253)
 
     def get_est_sat_per_1000_weight(self, confirmation_target: ConfirmationTarget) -> FeeratePerKw:
         if confirmation_target is ConfirmationTarget.MAXIMUM_FEE_ESTIMATE:
@@ -37,7 +38,7 @@ class SimFees:
         if confirmation_target.value.startswith("min_allowed"):
             return FeeratePerKw(253)
         if confirmation_target is ConfirmationTarget.CHANNEL_CLOSE_MINIMUM:
-            return FeeratePerKw(253)
+            return self.close_minimum
         return self.feerate
 
 

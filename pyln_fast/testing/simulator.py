@@ -154,10 +154,11 @@ class Simulator:
         config = UserConfig(
             channel_handshake_config=self._handshake(numbers),
             channel_config=channel,
-            accept_forwards_to_priv_channels=True,
+            accept_forwards_to_priv_channels=pick((True, True, True, False)),
         )
         kind = Adversary if lawless else SimNode
         node = kind(self, name, config, FeeratePerKw(pick(FEERATES)), pick((0, 0, 20_000, 100_000)))
+        node.fees.close_minimum = FeeratePerKw(pick((253, 253, 500, 1000)))
         self.nodes[name] = node
         self.checkers.add(node)
 
@@ -277,6 +278,8 @@ class Simulator:
             (self.faults.evict, trouble / 2),
             (self.faults.reorganise, trouble / 8),
             (self.faults.jump, trouble / 4),
+            (self.faults.fill_disk, trouble / 20),
+            (self.faults.free_disk, 0.5),
             (self.faults.back_up, 1),
             (self.faults.restore, numbers.choice((0, 0, 0, 0.1))),
             (self._mischief, 40 if any(not node.is_honest for node in self.nodes.values()) else 0),

@@ -51,10 +51,16 @@ FLAWS = (
     "far expiry",
     "negative fee",
     "negative delta",
+    "wrong node",
+    "strange record",
 )
 """How a payment is crafted so that some hop of it must refuse."""
 MAX_HOPS = 4
 REMEMBERED_INVOICES = 20
+STRANGE_RECORDS = ((65_537, b"odd"), (65_540, b"even"))
+"""The second must be understood by the payee's application, and is not."""
+TARGET_FEERATES = (None, None, FeeratePerKw(253), FeeratePerKw(2000))
+"""Of a close, where its user has a wish."""
 
 
 class Workload:
@@ -129,7 +135,7 @@ class Workload:
             if payer.alive:
                 invoice = self._crafted(result, channels, flaw)
                 self._invoices.append((payer, invoice))
-                self._send(payer, invoice)
+                self._send(payer, invoice, STRANGE_RECORDS if flaw == "strange record" else ())
 
         payment_hash = self._own_hash() if self._random.random() < 0.1 else None
         payee.command(
@@ -176,6 +182,8 @@ class Workload:
             return replace(invoice, payment_secret=PaymentSecret(self._bytes()))
         if flaw == "low final expiry":
             return replace(invoice, min_final_cltv_expiry_delta=Blocks(self._random.choice((18, 40))))
+        if flaw == "wrong node" and len(channels) > 1:
+            return replace(invoice, payee=channels[0][0].node_id)
         if flaw == "far expiry":
             return replace(invoice, min_final_cltv_expiry_delta=Blocks(900))
         if flaw == "underpaid":
@@ -208,14 +216,14 @@ class Workload:
     def _bytes(self) -> bytes:
         return self._random.randbytes(32)
 
-    def _send(self, payer: SimNode, invoice: Invoice) -> None:
+    def _send(self, payer: SimNode, invoice: Invoice, records: tuple[tuple[int, bytes], ...] = ()) -> None:
         self._paid += 1
         number = self._paid if self._random.random() < 0.95 else self._random.randint(1, self._paid)
         payment_id = PaymentId(hashlib.sha256(f"payment {number}".encode()).digest())
         retry = Attempts(self._random.choice((0, 0, 1, 3)))
 
         def send(node: Node) -> None:
-            node.payments.pay_for_bolt11_invoice(invoice, payment_id, retry=retry)
+            node.payments.pay_for_bolt11_invoice(invoice, payment_id, retry=retry, custom_tlvs=records)
 
         def begun(result: object) -> None:
             if result is None:
@@ -239,7 +247,8 @@ class Workload:
             return None
         state = self._random.choice(states)
         channel_id, peer = state.data.channel_id, state.data.params.counterparty_node_id
-        node.command(lambda it: it.channel_manager.close_channel(ChannelId(channel_id), peer))
+        target = self._random.choice(TARGET_FEERATES)
+        node.command(lambda it: it.channel_manager.close_channel(ChannelId(channel_id), peer, target))
         return f"{node.name} closes {channel_id.hex()[:8]}"
 
     def force_close(self, node: SimNode) -> str | None:
