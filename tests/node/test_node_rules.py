@@ -5,13 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from pyln_fast.chain.interfaces import ConfirmationTarget
-from pyln_fast.channel.state import Closing, Normal, Offline, WaitForFundingConfirmed
+from pyln_fast.channel.state import Normal, Offline, WaitForFundingConfirmed
 from pyln_fast.config import ChannelHandshakeConfig, UserConfig
 from pyln_fast.errors import LocalError
 from pyln_fast.events import (
     ChannelClosed,
     ChannelPending,
-    CounterpartyForceClosed,
     FundingGenerationReady,
     FundingTxBroadcastSafe,
     OpenChannelRequest,
@@ -74,39 +73,6 @@ def test_a_peer_may_have_four_channels_without_a_funding(world: World) -> None:
     assert len(bob.node.core.unfunded) == 4
     (closed,) = alice.of(ChannelClosed)
     assert "more than 4 channels without a confirmed funding" in closed.reason.peer_msg
-
-
-def test_an_opener_that_dies_in_every_opening_is_not_locked_out(world: World) -> None:
-    alice, bob = connected(world)
-    for _ in range(5):
-        alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
-        while not bob.node.core.state.channels:
-            assert world.step()
-        alice.crash()
-        assert isinstance(bob.channel(), Offline)
-        alice.restart()
-        world.connect(alice, bob)
-        # Alice knows nothing of the channel, and says so: nothing of bob's was in it.
-        assert (list(bob.node.core.state.channels), list(bob.node.core.state.monitors)) == ([], [])
-    reasons = [closed.reason for closed in bob.of(ChannelClosed)]
-    assert reasons == [CounterpartyForceClosed("unknown channel in ChannelReestablish")] * 5
-    assert bob.broadcasts == []
-    assert alice.node.wallet.balance().reserved_sat == 0
-    world.open(alice, bob)
-    assert isinstance(bob.channel(), Normal)
-
-
-def test_an_opening_that_gave_something_is_kept_when_its_opener_forgets_it(world: World) -> None:
-    """The funding may still come, and what was pushed is then there."""
-    alice, bob = connected(world)
-    alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000), Msat(500_000_000)))
-    while not bob.node.core.state.channels:
-        assert world.step()
-    alice.crash()
-    alice.restart()
-    world.connect(alice, bob)
-    assert isinstance(bob.channel(), Closing)
-    assert list(bob.node.core.state.monitors) == [bob.channel().data.channel_id]
 
 
 def test_an_unanswered_request_is_refused_after_two_ticks(world: World) -> None:

@@ -242,7 +242,7 @@ def test_strangers_with_fundings_that_never_come_have_a_limit_and_an_end(world: 
     world.fund(alice)
     world.connect(alice, bob)
     world.broadcast = lambda transactions: None  # type: ignore[method-assign]
-    alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000), Msat(1000)))
+    alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
     core = bob.node.core
     state = bob.channel()
     assert isinstance(state, WaitForFundingConfirmed)

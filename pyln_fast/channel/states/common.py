@@ -25,7 +25,6 @@ from pyln_fast.channel.state import (
     Syncing,
     UnfundedState,
     WaitForAcceptChannel,
-    WaitForFundingConfirmed,
     WaitForFundingCreated,
     WaitForFundingSigned,
     WaitForFundingTransaction,
@@ -171,14 +170,6 @@ def abandon(state: AnyState, reason: AnyClosureReason, error: str | None) -> Tra
 # --- handlers that every state shares ---------------------------------------------------------------------------------
 
 
-def _holds_nothing_of_ours(state: AnyState, data: ChannelData) -> bool:
-    """An opening that its opener gives up before the funding has confirmed, often because it died before it knew of our
-    signature. Whatever comes of the funding is the opener's alone: there is nothing to broadcast or to wait for."""
-    inner = state.inner if isinstance(state, Offline | Syncing) else state
-    unfunded = isinstance(inner, WaitForFundingConfirmed) and data.funding.height is None
-    return unfunded and not data.params.holder_is_opener and data.commitments.to_holder_msat == 0
-
-
 def on_error(state: AnyState, msg: Error, ctx: Context) -> Transition[AnyState]:
     """BOLT 1: the counterparty has failed the channel, so we must."""
     text = peer_text(msg.data)
@@ -186,8 +177,6 @@ def on_error(state: AnyState, msg: Error, ctx: Context) -> Transition[AnyState]:
     reason = CounterpartyForceClosed(text)
     if data is None:
         return abandon(state, reason, None)
-    if _holds_nothing_of_ours(state, data):
-        return Transition(state, (closed_event(data, reason), ForgetChannel()))
     transition = fail(state, reason, "the channel was failed by the peer's error")
     # An error is not answered by an error: two such nodes would never stop.
     return Transition(transition.state, tuple(a for a in transition.actions if not isinstance(a, SendMessage)))

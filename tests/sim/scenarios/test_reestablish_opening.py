@@ -2,7 +2,7 @@
 
 Before the funder has `funding_signed` durably nothing can be lost, and the channel is forgotten; afterwards both
 remember it, and `channel_ready` is sent again until the channel is used. In between lies the one case in which only the
-fundee remembers: the funder answers its `channel_reestablish` with an `error`, and it forgets, too.
+fundee remembers: the funder answers its `channel_reestablish` with an `error`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ REESTABLISH = ["alice: channel_reestablish 1 0", "bob: channel_reestablish 1 0"]
 READY = ["alice: channel_ready", "bob: channel_ready"]
 FUNDS_SAT = 400_000_000
 FORGOTTEN: tuple[list[str], tuple[str | None, str | None]] = ([], (None, None))
-REFUSED: tuple[list[str], tuple[str | None, str | None]] = (
-    ["alice: error", "bob: channel_reestablish 1 0"],
-    (None, None),
-)
+REFUSED = (["alice: error", "bob: channel_reestablish 1 0"], (None, "Closing"))
 REMEMBERED = (sorted(REESTABLISH + READY), ("Normal", "Normal"))
 
 OUTCOMES = {
@@ -85,22 +82,22 @@ def test_interrupted(message: str, fault: str) -> None:
     ]
     assert channels == [[] if state is None else [state] for state in states]
     for node, peer in (("alice", "bob"), ("bob", "alice")):
-        check_told(sim, node, sim.node(peer).node_id, OUTCOMES[message, fault])
+        check_told(sim, node, sim.node(peer).node_id, states)
     balance = sim.node("alice").node.wallet.balance()
     funded = states == ("Normal", "Normal")
     assert balance.reserved_sat == 0
     assert (balance.available_sat == FUNDS_SAT) is not funded
 
 
-def check_told(sim: Scenario, name: str, peer: bytes, outcome: object) -> None:
+def check_told(sim: Scenario, name: str, peer: bytes, states: tuple[str | None, str | None]) -> None:
     """Every channel that a user has heard of ends as ChannelReady or ChannelClosed, each once."""
     node = sim.node(name)
     reasons = [event.reason for event in node.told_of(ChannelClosed)]
     ready = [event.counterparty_node_id for event in node.told_of(ChannelReady)]
-    if outcome == REMEMBERED:
+    if states == ("Normal", "Normal"):
         assert (reasons, ready) == ([], [peer])
         assert len(node.told_of(ChannelPending)) == 1
-    elif outcome == REFUSED and name == "bob":
+    elif states[1] == "Closing" and name == "bob":
         assert reasons == [CounterpartyForceClosed("unknown channel in ChannelReestablish")]
         assert ready == []
     else:
@@ -123,4 +120,7 @@ def test_the_funder_that_lost_funding_signed_opens_another_channel() -> None:
     (channel,) = sim.find_channels()
     assert channel.state_names == ("Normal", "Normal")
     # Of the first channel nothing is in the chain, and its coins pay for the second.
-    assert [type(state).__name__ for state in sim.node("bob").node.core.state.channels.values()] == ["Normal"]
+    assert [type(state).__name__ for state in sim.node("bob").node.core.state.channels.values()] == [
+        "Closing",
+        "Normal",
+    ]

@@ -126,11 +126,10 @@ def test_channel_reestablish_twice_costs_the_connection_alone() -> None:
 @pytest.mark.parametrize(
     ("kind", "sender", "answer", "states"),
     [
-        # alice gives it up because of bob's error; what he signed for her funding by then is answered by one, too. Bob
-        # has nothing in it to keep.
-        (OpenChannel, "alice", Error, (None, None)),
+        # alice gives it up because of bob's error; what he signed for her funding by then is answered by one, too.
+        (OpenChannel, "alice", Error, (None, "Closing")),
         (FundingCreated, "alice", Error, ("WaitForFundingConfirmed", "WaitForFundingConfirmed")),
-        (FundingSigned, "bob", Error, ("Closing", None)),
+        (FundingSigned, "bob", Error, ("Closing", "Closing")),
     ],
     ids=lambda part: getattr(part, "__name__", None),
 )
