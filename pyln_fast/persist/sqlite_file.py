@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -65,7 +66,13 @@ def keep_wal(path: Path) -> None:
     try:
         os.link(_wal(path), _kept_wal(path))
     except OSError:  # a file system without second names
-        disk.replace_file(_kept_wal(path), _wal(path).read_bytes())
+        try:
+            disk.replace_file(_kept_wal(path), _wal(path).read_bytes())
+        except OSError as error:
+            # A node that does not start on a full disk loses more than a copy that only a damaged log needs.
+            if error.errno != errno.ENOSPC:
+                raise
+            return
     disk.sync_directory(path.parent)
 
 

@@ -8,6 +8,7 @@ refuses nothing, but never too much.
 
 from __future__ import annotations
 
+import errno
 import os
 from hashlib import blake2b
 from pathlib import Path
@@ -32,6 +33,7 @@ class TailFile:
         self._path = path
         self._store_id = store_id
         self._synced = False
+        self._slot_bytes = _SLOT_BYTES
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             self.sequence = read_tail(path, os.pread(self._descriptor, 2 * _SLOT_BYTES, 0), store_id)
@@ -46,17 +48,27 @@ class TailFile:
 
     def begin(self, sequence: int) -> None:
         """The first write of a start, which found everything up to `sequence`; durable when it returns."""
-        if os.fstat(self._descriptor).st_size < 2 * _SLOT_BYTES:
-            disk.replace_file(self._path, _file(self._store_id, sequence))
-            new = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            self.close()
-            self._descriptor, self.sequence = new, sequence
-        else:
+        is_old = os.fstat(self._descriptor).st_size < 2 * _SLOT_BYTES
+        if not is_old or not self._replace(sequence):
             self.write(sequence)
             self.sync()
 
+    def _replace(self, sequence: int) -> bool:
+        """By a file whose places lie further apart; False on a full disk, where the old one has to do."""
+        try:
+            disk.replace_file(self._path, _file(self._store_id, sequence))
+            new = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            self._slot_bytes = _OLD_SLOT_BYTES
+            return False
+        self.close()
+        self._descriptor, self.sequence = new, sequence
+        return True
+
     def write(self, sequence: int) -> None:
-        offset = sequence % 2 * _SLOT_BYTES
+        offset = sequence % 2 * self._slot_bytes
         written = os.pwrite(self._descriptor, _slot(self._store_id, sequence), offset)
         if written != _CONTENT_BYTES + _CHECKSUM_BYTES:
             raise OSError("the tail file was written in part")

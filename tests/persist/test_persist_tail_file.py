@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyln_fast.persist import directory as disk
 from pyln_fast.persist import tail_file
 from pyln_fast.persist.directory import StoreKind
 from pyln_fast.persist.journal_store import JournalStore
@@ -133,3 +135,24 @@ def test_a_database_of_version_1_gets_a_new_tail_file_when_it_is_found_whole(tmp
     store = open_it()
     assert store.sequence == 185
     store.close()
+
+
+def test_on_a_full_disk_an_old_file_has_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not start loses more than the distance of two places."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path.write_bytes(old_file(6))
+    monkeypatch.setattr(disk, "replace_file", full)
+    tail = TailFile(path, STORE_ID)
+    tail.begin(7)
+    tail.write(8)
+    tail.close()
+    assert path.read_bytes() == old_file(8)
+    monkeypatch.undo()
+    tail = TailFile(path, STORE_ID)
+    assert tail.sequence == 8
+    tail.begin(9)
+    tail.close()
+    assert (len(path.read_bytes()), read_tail(path, path.read_bytes(), STORE_ID)) == (2 * SECTOR, 9)

@@ -3,6 +3,7 @@ first is refused, the second loses nothing that was synced."""
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pyln_fast.persist import directory as disk
 from pyln_fast.persist import sqlite_file, sqlite_store
 from pyln_fast.persist.check import check
 from pyln_fast.persist.kv_store import DatabaseDamaged, LoadedState, StoreError
@@ -181,6 +183,20 @@ def test_a_file_system_without_second_names_keeps_the_log_too(
         assert (tmp_path / "copy" / f"{WAL}.kept").read_bytes() == data
     with pytest.raises(DatabaseDamaged):
         small(tmp_path / "copy")
+
+
+def test_a_full_disk_without_second_names_starts(tmp_path: Path, life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the log has no room, and a whole log needs none."""
+
+    def fails(*paths: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    life.run("bbbb")
+    monkeypatch.setattr("os.link", fails)
+    monkeypatch.setattr(disk, "replace_file", fails)
+    loaded = start(tmp_path / "copy", life.files)
+    assert isinstance(loaded, LoadedState)
+    assert loaded.sequence == 4
 
 
 def torn(before: bytes, after: bytes, chance: random.Random) -> Iterator[bytes]:
