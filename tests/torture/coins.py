@@ -142,13 +142,24 @@ class Coins:
         return [each for each in self.made if each.is_open and (opener, acceptor) == each.sides]
 
     def are_decided(self, channels: dict[str, list[dict[str, Any]]]) -> bool:
-        """Every node's channels: whether each is funded; what was undone is gone."""
-        return all(each["channel_id"] in self.by_channel for mine in channels.values() for each in mine)
+        """Every node's channels: whether each is funded; what was undone is over."""
+        concerned = self._without_given_up(channels)
+        return all(each["channel_id"] in self.by_channel for mine in concerned.values() for each in mine)
+
+    def _without_given_up(self, channels: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+        """An acceptor keeps what its opener has forgotten, for the funding might still come; here it never does."""
+
+        def is_given_up(name: str, each: dict[str, Any]) -> bool:
+            channel_id = each["channel_id"]
+            acceptor, _ = self.accepted.get(channel_id, ("", ""))
+            return acceptor == name and channel_id not in self.by_channel and each["state"] == "Closing"
+
+        return {name: [each for each in mine if not is_given_up(name, each)] for name, mine in channels.items()}
 
     def is_settled(self, channels: dict[str, list[dict[str, Any]]]) -> bool:
         """Every node's channels: whether those that are open can be used and hold no HTLC, and all others are gone."""
         wanted = [(name, each.channel_id) for each in self.made if each.is_open for name in each.sides]
-        found = [(name, each) for name, mine in channels.items() for each in mine]
+        found = [(name, each) for name, mine in self._without_given_up(channels).items() for each in mine]
         usable = [(name, each["channel_id"]) for name, each in found if is_idle(each)]
         return len(usable) == len(found) and sorted(usable) == sorted(wanted)
 
@@ -239,7 +250,7 @@ class Coins:
             found.unbalanced.append(f"the close of {what} pays {list(spend.outputs_sat)} sat of {final} msat")
 
     def _check_states(self, found: Findings, channels: dict[str, list[dict[str, Any]]]) -> None:
-        for name, mine in channels.items():
+        for name, mine in self._without_given_up(channels).items():
             now = {each["channel_id"]: each for each in mine}
             for opening in [each for each in self.made if name in each.sides]:
                 state, what = now.pop(opening.channel_id, None), f"channel {opening.channel_id[:8]}"

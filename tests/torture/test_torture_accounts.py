@@ -466,7 +466,8 @@ def _keep_what_is_closed(ledger: Ledger, seen: Observation) -> None:
 
 
 def _show_a_channel_of_nobody(ledger: Ledger, seen: Observation) -> None:
-    seen.channels["alice"].append(channel(DD, 0, state="Closing", is_usable=False))
+    """As its acceptor alice may keep what was undone, but not go on with it."""
+    seen.channels["alice"].append(channel(DD, 0, state="WaitForFundingConfirmed", is_usable=False))
 
 
 def _pay_too_high_a_fee(ledger: Ledger, seen: Observation) -> None:

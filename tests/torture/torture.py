@@ -172,6 +172,7 @@ class Torture:
         await asyncio.sleep(self._chance.uniform(0, LIVE_SECONDS))
         if self._chance.random() < BLOCK_CHANCE:
             await self.world.chain.mine(1)
+            self._turnover.block_came()
         if kind == IN_A_TURNOVER:
             opening = self._turnover.choose()
             name, moment = self._turnover.moment(opening)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +20,8 @@ LEAST_SAT, MOST_SAT = 2_000_000, 6_000_000
 """Of the channels that follow."""
 MOST = 3
 """Channels that a node has opened to a neighbour. The last one is never closed: its opener must be able to pay."""
+MOST_BETWEEN_BLOCKS = 2
+"""Openings: an acceptor takes four without a confirmation (LDK)."""
 FEERATES_PER_KW = (300, 500, 700, 950, 1200, 1400, MOST_FEERATE_PER_KW)
 """Each 250 at most from its neighbours: so far below ours the feerate of a peer may be (LDK) that reads it earlier."""
 TURN_CHANCE = 0.2
@@ -33,6 +36,8 @@ class Turnover:
         self._coins = coins
         self._chance = chance
         self._wishes = 0
+        self._begun: Counter[tuple[str, str]] = Counter()
+        """Openings since the last block, by who asks whom."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open_first(self) -> None:
@@ -44,9 +49,14 @@ class Turnover:
         """A channel to be closed, or one that is not asked for yet."""
         opener, acceptor = self._chance.choice(CHANNELS)
         mine = self._coins.open_from(opener, acceptor)
-        if len(mine) >= MOST or (len(mine) > 1 and self._chance.random() < 0.5):
+        closes = self._begun[opener, acceptor] >= MOST_BETWEEN_BLOCKS or self._chance.random() < 0.5
+        if len(mine) >= MOST or (len(mine) > 1 and closes):
             return self._chance.choice(mine)
+        self._begun[opener, acceptor] += 1
         return self._wish(opener, acceptor, self._chance.randint(LEAST_SAT, MOST_SAT))
+
+    def block_came(self) -> None:
+        self._begun.clear()
 
     def moment(self, opening: Opening) -> tuple[str, str]:
         """Of an opening or a close: who may die at the sending of what, or when it is about to broadcast."""
