@@ -24,6 +24,9 @@ CLTV_CLAIM_BUFFER = Blocks(2 * MAX_BLOCKS_FOR_CONF)
 """Go on chain for a received HTLC with a known preimage this long before its expiry: commitment, then HTLC-success."""
 LATENCY_GRACE_PERIOD_BLOCKS = Blocks(3)
 """How late the peer may be (it or we may be a block or two behind) before an expired HTLC closes a channel."""
+PEER_PATIENCE_MINUTES = 10
+"""After a start, in which an expired HTLC that we offered waits for a peer that is not connected: it may prove that we
+have lost state, and then our commitment is revoked. A block or two more costs nothing beside that."""
 ANTI_REORG_DELAY = Blocks(6)
 """Confirmations before an on-chain fact has consequences that cannot be taken back."""
 HTLC_FAIL_BACK_BUFFER = Blocks(CLTV_CLAIM_BUFFER + LATENCY_GRACE_PERIOD_BLOCKS)
@@ -93,6 +96,9 @@ ZERO_FEE_COMMITMENT_DUST_FEERATE = FeeratePerKw(250)
 
 MAX_UNFUNDED_CHANS_PER_PEER = 4
 """Opening costs the opener nothing before the funding confirms."""
+MAX_GIVEN_UP_CHANS_PER_PEER = 20
+"""Openings that failed before their funding confirmed. It may still come, so each is kept for 2016 blocks: with our
+signature alone its opener can have its money back."""
 MAX_UNFUNDED_CHANNEL_PEERS = 50
 """Peers without a funded channel that may have an unfunded one."""
 MAX_NO_CHANNEL_PEERS = 2500

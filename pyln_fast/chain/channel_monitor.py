@@ -433,7 +433,9 @@ def _spend_watches(spend: FundingSpend) -> tuple[WatchOutpoint, ...]:
 
 
 def has_transactions_to_broadcast(state: MonitorState) -> bool:
-    return state.force_closed and not state.never_broadcast and state.funding_spend is None
+    """A fundee has nothing to spend before the funding is in the chain, and perhaps it never comes."""
+    has_funding = state.parameters.holder_is_opener or state.funding_confirmation is not None
+    return has_funding and state.force_closed and not state.never_broadcast and state.funding_spend is None
 
 
 def transactions_to_broadcast(state: MonitorState, signer: EcdsaChannelSigner) -> tuple[bytes, ...]:

@@ -63,6 +63,8 @@ class Context(msgspec.Struct, frozen=True):
     """An `alias` for `channel_ready` that no channel of ours has, unrelated to any funding."""
     temporary_channel_id: ChannelId
     """32 bytes that no channel of ours has, for a channel that begins now."""
+    peers_had_time: bool = True
+    """Since the start, to connect and to say what they know of a channel."""
 
 
 class Transition(Generic[S]):

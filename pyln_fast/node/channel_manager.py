@@ -39,6 +39,7 @@ from pyln_fast.channel.states.wait_for_open_channel import on_open_channel
 from pyln_fast.channel.transition import Transition
 from pyln_fast.config import (
     DISCONNECT_PEER_AWAITING_RESPONSE_TICKS,
+    MAX_GIVEN_UP_CHANS_PER_PEER,
     MAX_UNFUNDED_CHANNEL_PEERS,
     MAX_UNFUNDED_CHANS_PER_PEER,
     UNACCEPTED_INBOUND_CHANNEL_AGE_LIMIT_TICKS,
@@ -282,6 +283,7 @@ class ChannelManager:
         """What strangers may cost us: opening is free before the funding confirms."""
         core = self._core
         unconfirmed: dict[NodeId, int] = {}
+        given_up: dict[NodeId, int] = {}
         trusted: set[NodeId] = set()
         for owner, _ in core.unfunded:
             unconfirmed[owner] = unconfirmed.get(owner, 0) + 1
@@ -290,10 +292,15 @@ class ChannelManager:
             if state.data.funding.height is not None:
                 trusted.add(owner)
             elif not state.data.params.holder_is_opener:
-                unconfirmed[owner] = unconfirmed.get(owner, 0) + 1
+                kind = given_up if isinstance(state, Closing) else unconfirmed
+                kind[owner] = kind.get(owner, 0) + 1
         if unconfirmed.get(node_id, 0) >= MAX_UNFUNDED_CHANS_PER_PEER:
             raise TooManyChannels(f"more than {MAX_UNFUNDED_CHANS_PER_PEER} channels without a confirmed funding")
-        strangers = unconfirmed.keys() - trusted - {node_id}
+        if given_up.get(node_id, 0) >= MAX_GIVEN_UP_CHANS_PER_PEER:
+            raise TooManyChannels(
+                f"more than {MAX_GIVEN_UP_CHANS_PER_PEER} openings were given up, and may yet be funded"
+            )
+        strangers = (unconfirmed.keys() | given_up.keys()) - trusted - {node_id}
         if node_id not in trusted and len(strangers) >= MAX_UNFUNDED_CHANNEL_PEERS:
             raise TooManyChannels(f"more than {MAX_UNFUNDED_CHANNEL_PEERS} peers have nothing but unfunded channels")
 

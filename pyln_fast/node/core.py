@@ -53,7 +53,7 @@ from pyln_fast.channel.commands import (
 from pyln_fast.channel.htlc import Htlc
 from pyln_fast.channel.state import AnyState, Closing, FundedState, Negotiating, Offline, Syncing, UnfundedState
 from pyln_fast.channel.transition import Context, Feerates, Transition
-from pyln_fast.config import UserConfig
+from pyln_fast.config import PEER_PATIENCE_MINUTES, UserConfig
 from pyln_fast.events import Event
 from pyln_fast.node.effects import BroadcastPackage, Effect, OfferEvent, SendToPeer
 from pyln_fast.node.state import COMMITMENTS, NODE_KEY, NodeRecord, NodeState
@@ -131,6 +131,7 @@ class Core:
         self.feerates = self._read_feerates()
         self.effects: list[Effect] = []
         self.low_on_space = False
+        self.minutes_up = 0
         """The shell says that the disk is nearly full: no new HTLCs."""
         self.spare_script: bytes | None = None
         """An address of the wallet for the next channel that needs one; none is used up by what is taken back."""
@@ -190,6 +191,7 @@ class Core:
             self.spare_script if self.spare_script is not None else b"",
             alias,
             temporary_channel_id,
+            self.minutes_up >= PEER_PATIENCE_MINUTES,
         )
 
     def need_script(self) -> None:

@@ -363,6 +363,7 @@ class Node:
         def remember_the_time() -> None:
             self._state.node[NODE_KEY] = self.core.record
 
+        self.core.minutes_up += 1
         self._unit(remember_the_time)
         self._reported("retry of blocks", self._blocks.retry)
         for tick in self.channel_manager.timer_ticks():

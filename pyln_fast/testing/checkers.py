@@ -12,6 +12,7 @@ from pyln_fast.chain.channel_monitor import MonitorState
 from pyln_fast.channel.commitments import Commitments
 from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcKey, HtlcStage
 from pyln_fast.channel.state import ChannelData, Closing
+from pyln_fast.config import PEER_PATIENCE_MINUTES
 from pyln_fast.errors import LightningError
 from pyln_fast.events import ChannelClosed, PaymentClaimed, PaymentFailed, PaymentSent
 from pyln_fast.node.effects import BroadcastPackage, OfferEvent
@@ -51,8 +52,8 @@ class Checkers:
         self.views: dict[str, NodeView] = {}
         self.coins = ChainCheckers(simulator)
         self._settled = SettledCheckers(simulator, self)
-        self.force_closed: dict[ChannelId, None] = {}
-        """By a user who wanted it. What happens to them on chain is not looked at."""
+        self.force_closed: dict[ChannelId, str] = {}
+        """By whose user, who wanted it. What happens to them on chain is not looked at."""
         self.invoices_of: dict[PaymentHash, str] = {}
         """Who made each invoice."""
         self._restored: dict[str, NodeView] = {}
@@ -93,6 +94,10 @@ class Checkers:
         view.states.clear()
         stored = [int.from_bytes(key, "big") for key in node.disk.tables.get(EVENTS.name, {})]
         view.unhandled = dict.fromkeys(sorted(stored))
+        for channel_id in [each for each, name in self.force_closed.items() if name == node.name]:
+            raw = node.disk.read(CHANNELS.name, channel_id)
+            if raw is not None and not isinstance(CHANNELS.decode(raw), Closing):
+                del self.force_closed[channel_id]  # it died before that was durable
 
     # --- what becomes durable
 
@@ -118,16 +123,9 @@ class Checkers:
                 view.unhandled.pop(sequence, None)
 
     def _channel_record(self, node: SimNode, view: NodeView, channel_id: ChannelId, record: object | None) -> None:
-        """A channel is forgotten when its funding is spent for good, or never came, or holds nothing of ours."""
+        """A channel is forgotten when its funding is spent for good, or never came."""
         if record is None:
-            last = view.durable[channel_id]
-            if (
-                not last.params.holder_is_opener
-                and last.commitments.to_holder_msat == 0
-                and last.funding.height is None
-            ):
-                return
-            funding = last.funding.outpoint
+            funding = view.durable[channel_id].funding.outpoint
             chain = self._simulator.chain
             spender = chain.spender(funding)
             is_over = spender is not None and chain.confirmations(spender) > 0
@@ -276,6 +274,8 @@ class Checkers:
         held = MONITORS.decode(node.disk.tables[MONITORS.name][channel_id]).holder_commitment
         if before is None or not self.is_between_honest(before):
             return  # a peer that lies, or that has lost state itself, proves nothing
+        if node.node.core.minutes_up >= PEER_PATIENCE_MINUTES:
+            return  # nor does one that was silent until an HTLC could wait no longer
         other = self._simulator.nodes[self._simulator.name_of(before.params.counterparty_node_id)]
         state = other.node.core.state.channels.get(channel_id)
         if state is None:

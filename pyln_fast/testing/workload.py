@@ -257,12 +257,14 @@ class Workload:
         if not states or not node.is_honest:
             return None
         data = self._random.choice(states).data
-        self._simulator.checkers.force_closed[data.channel_id] = None
-        node.command(
-            lambda it: it.channel_manager.force_close_broadcasting_latest_txn(
+
+        def force_close(it: Node) -> None:
+            it.channel_manager.force_close_broadcasting_latest_txn(
                 data.channel_id, data.params.counterparty_node_id, "enough"
             )
-        )
+            self._simulator.checkers.force_closed[data.channel_id] = node.name
+
+        node.command(force_close)
         return f"{node.name} force-closes {data.channel_id.hex()[:8]}"
 
     def change_fees(self, node: SimNode) -> str:

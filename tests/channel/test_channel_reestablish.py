@@ -448,6 +448,31 @@ def test_a_failed_channel_proves_to_a_peer_that_it_is_behind() -> None:
     assert pair.bob.state.never_broadcast
 
 
+def test_a_peer_that_knows_nothing_of_a_failed_channel_gets_the_error_alone() -> None:
+    """LDK says 0 of a channel that it does not know, in answer to whatever we say: another answer would be one more."""
+    pair = Pair().open()
+    pair.alice.execute(ForceClose("enough"))
+    pair.disconnect()
+    pair.reconnect()
+    (message,) = pair.bob.sent()
+    transition = receive(pair.alice.state, replace(message, next_commitment_number=0), pair.alice.context)
+    assert [type(action.message) for action in transition.actions] == [Error]
+
+
+def test_who_has_lost_state_says_so_whenever_it_is_asked() -> None:
+    """LND closes the channel when it reads that in channel_reestablish, not for the error."""
+    pair = Pair().open()
+    lost_state(pair)
+    pair.reconnect()
+    (message,) = pair.alice.sent()
+    pair.deliver_one(pair.alice)
+    assert isinstance(pair.bob.state, Closing)
+    transition = receive(pair.bob.state, message, pair.bob.context)
+    stale, error = [action.message for action in transition.actions]
+    assert (type(stale), type(error)) == (ChannelReestablish, Error)
+    assert stale.next_revocation_number < message.next_commitment_number
+
+
 def test_a_restart_finds_every_state_offline() -> None:
     pair = Pair().open()
     pair.add(pair.alice, 1_000_000)

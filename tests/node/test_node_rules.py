@@ -5,17 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from pyln_fast.chain.interfaces import ConfirmationTarget
-from pyln_fast.channel.state import Normal, Offline, WaitForFundingConfirmed
+from pyln_fast.channel.state import Closing, Normal, Offline, WaitForFundingConfirmed
 from pyln_fast.config import ChannelHandshakeConfig, UserConfig
 from pyln_fast.errors import LocalError
 from pyln_fast.events import (
     ChannelClosed,
     ChannelPending,
+    CounterpartyForceClosed,
     FundingGenerationReady,
     FundingTxBroadcastSafe,
     OpenChannelRequest,
     PaymentSent,
 )
+from pyln_fast.node import channel_manager
 from pyln_fast.node.channel_manager import UnknownChannel
 from pyln_fast.tx.transaction import serialize
 from pyln_fast.types import ChannelId, FeeratePerKw, Monotonic, Msat, Sat, Secret, TxOut, UnixTime
@@ -73,6 +75,41 @@ def test_a_peer_may_have_four_channels_without_a_funding(world: World) -> None:
     assert len(bob.node.core.unfunded) == 4
     (closed,) = alice.of(ChannelClosed)
     assert "more than 4 channels without a confirmed funding" in closed.reason.peer_msg
+
+
+def test_an_opener_that_dies_in_every_opening_is_not_locked_out(world: World) -> None:
+    """What it has given up counts for itself, and is kept: its funding may yet come."""
+    alice, bob = connected(world)
+    for number in range(1, 7):
+        alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+        while len(bob.node.core.state.channels) < number:
+            assert world.step()
+        alice.crash()
+        alice.restart()
+        world.connect(alice, bob)
+    assert [type(state) for state in bob.node.core.state.channels.values()] == 6 * [Closing]
+    reasons = [closed.reason for closed in bob.of(ChannelClosed)]
+    assert reasons == [CounterpartyForceClosed("unknown channel in ChannelReestablish")] * 6
+    assert bob.broadcasts == []
+    assert alice.node.wallet.balance().reserved_sat == 0
+    world.open(alice, bob)
+    assert isinstance(list(bob.node.core.state.channels.values())[-1], Normal)
+
+
+def test_openings_that_were_given_up_have_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_manager, "MAX_GIVEN_UP_CHANS_PER_PEER", 2)
+    alice, bob = connected(world)
+    for number in (1, 2):
+        alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+        while len(bob.node.core.state.channels) < number:
+            assert world.step()
+        alice.crash()
+        alice.restart()
+        world.connect(alice, bob)
+    alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+    (closed,) = alice.of(ChannelClosed)
+    assert isinstance(closed.reason, CounterpartyForceClosed)
+    assert closed.reason.peer_msg == "more than 2 openings were given up, and may yet be funded"
 
 
 def test_an_unanswered_request_is_refused_after_two_ticks(world: World) -> None:

@@ -18,7 +18,7 @@ from pyln_fast.channel.commitments import Commitments
 from pyln_fast.channel.errors import ReestablishMismatch
 from pyln_fast.channel.htlc import Failed, HtlcStage
 from pyln_fast.channel.state import Funding
-from pyln_fast.channel.states import common, negotiating
+from pyln_fast.channel.states import negotiating
 from pyln_fast.errors import LightningError
 from pyln_fast.node import htlcs
 from pyln_fast.node import state as node_state
@@ -370,11 +370,6 @@ def proof_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reestablish, "_they_are_ahead", they_are_ahead)
 
 
-def openings_kept(patch: pytest.MonkeyPatch) -> None:
-    """What an opener has given up counts among its channels for two weeks, and in the end locks it out."""
-    patch.setattr(common, "_holds_nothing_of_ours", lambda state, data: False)
-
-
 MUTATIONS: dict[Mutation, int] = {
     released_before_its_batch: 1,
     preimage_forgotten_on_restart: 4,
@@ -405,7 +400,6 @@ MUTATIONS: dict[Mutation, int] = {
     broadcast_once: 1,
     abandoned_at_once: 1,
     proof_ignored: 29,
-    openings_kept: 8,
 }
 """Each with a seed that catches it: the first one."""
 

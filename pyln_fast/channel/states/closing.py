@@ -38,9 +38,12 @@ def on_channel_reestablish(state: Closing, msg: ChannelReestablish, ctx: Context
     if state.error is None:
         return stay(state)
     error = SendMessage(error_message(state.data, state.error))
-    if msg.next_commitment_number > revoked_by_counterparty(state.data):
-        return stay(state, error)
-    return stay(state, SendMessage(channel_reestablish(state.data, ctx)), error)
+    # A peer that says 0 knows nothing of the channel (LDK), and would answer ours in the same way without end.
+    is_behind = 0 < msg.next_commitment_number <= revoked_by_counterparty(state.data)
+    # LND closes a channel when it sees that we have lost state, not when an error says so.
+    if state.never_broadcast or is_behind:
+        return stay(state, SendMessage(channel_reestablish(state.data, ctx)), error)
+    return stay(state, error)
 
 
 def on_error(state: Closing, msg: Error, ctx: Context) -> Transition[AnyState]:

@@ -154,21 +154,24 @@ def do_funding_unconfirmed(state: Live, command: FundingUnconfirmed, ctx: Contex
     return saved(replace(state, data=replace(state.data, funding=funding)))
 
 
-def overdue_htlc(data: ChannelData, height: int) -> Htlc | None:
-    """BOLT 2, cltv_expiry_delta Selection: past its deadline an HTLC must be settled on chain."""
+def overdue_htlc(data: ChannelData, height: int, is_patient: bool = False) -> Htlc | None:
+    """BOLT 2, cltv_expiry_delta Selection: past its deadline an HTLC must be settled on chain.
+
+    One that we offered may wait a little where the peer has not spoken yet (`is_patient`).
+    """
     for htlc in data.commitments.htlcs.values():
         if htlc.offered:
             signed = htlc.stage is not HtlcStage.ADD_PROPOSED
-            if signed and htlc.cltv_expiry + LATENCY_GRACE_PERIOD_BLOCKS <= height:
+            if signed and not is_patient and htlc.cltv_expiry + LATENCY_GRACE_PERIOD_BLOCKS <= height:
                 return htlc
         elif isinstance(htlc.removal, Fulfilled) and htlc.cltv_expiry <= height + CLTV_CLAIM_BUFFER:
             return htlc
     return None
 
 
-def do_new_block(state: AnyState, command: NewBlock, ctx: Context) -> Transition[AnyState]:
+def do_new_block(state: AnyState, command: NewBlock, ctx: Context, is_patient: bool = False) -> Transition[AnyState]:
     data: ChannelData = state.data  # type: ignore[union-attr]
-    overdue = overdue_htlc(data, ctx.block_height)
+    overdue = overdue_htlc(data, ctx.block_height, is_patient)
     if overdue is None:
         data, dropped = dance.without_expired_additions(data, ctx.block_height)
         return saved(with_data(state, data), *dropped) if dropped else stay(state)

@@ -54,7 +54,7 @@ def on_chain_of(inner: LiveState, command: Command, ctx: Context) -> Transition[
     if isinstance(command, FundingUnconfirmed):
         return do_funding_unconfirmed(inner, command, ctx)  # type: ignore[arg-type]
     if isinstance(inner, Normal | ShuttingDown):
-        return do_new_block(inner, NewBlock(), ctx)
+        return do_new_block(inner, NewBlock(), ctx, is_patient=not ctx.peers_had_time)
     return stay(inner)
 
 

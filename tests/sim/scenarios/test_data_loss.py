@@ -189,6 +189,53 @@ def test_the_peer_is_behind_by_more_than_what_can_be_sent_again() -> None:
     assert sim.channel("alice", "bob").state_names == ("Closing", "Closing")
 
 
+def test_a_backup_with_an_htlc_that_has_expired() -> None:
+    """Its deadline is past, so it would close the channel at once, with a commitment that is revoked."""
+    sim = Scenario("alice - bob", tolerates=LOST_STATE)
+    alice, bob = sim.node("alice"), sim.node("bob")
+    bob.holds_payments()
+    payment = alice.pays("bob", 1_000_000)
+    sim.run()
+    backup = alice.backs_up()
+    (htlc,) = sim.channel("alice", "bob").htlcs("alice")
+    bob.claims(payment)
+    sim.run()
+    assert payment.succeeded
+    alice.crash()
+    sim.mine(htlc.cltv_expiry + 10 - sim.chain.height)
+    alice.restarts(backup)
+    sim.run()
+    sim.mine(1)
+    sim.time_passes(1200)
+    sim.mine(1)
+    assert alice.broadcasts == []
+    state = sim.channel("alice", "bob").state("alice")
+    assert isinstance(state, Closing)
+    assert state.never_broadcast
+
+
+def test_an_opener_that_has_lost_the_channel_gets_its_money() -> None:
+    """The funding was broadcast, and confirms after the opener has lost everything: with bob's commitment alone it can
+    have its money back."""
+    sim = Scenario("alice - bob", opened=False, tolerates=LOST_STATE)
+    alice, bob = sim.node("alice"), sim.node("bob")
+    backup = alice.backs_up()
+    alice.opens("bob")
+    sim.run()
+    (funding,) = sim.chain.mempool
+    alice.restarts(backup)
+    sim.run()
+    sim.time_passes(60)
+    assert [type(state).__name__ for state in bob.node.core.state.channels.values()] == ["Closing"]
+    assert bob.broadcasts == [], "there is nothing to spend yet"
+    sim.mine(1)
+    sim.time_passes(60)
+    assert {each.kind for each in bob.broadcasts} == {"UnilateralClose"}
+    (close,) = sim.chain.mempool.values()
+    assert [tx_in.outpoint.txid for tx_in in close.tx.inputs] == [funding]
+    assert max(output.value_sat for output in close.tx.outputs) > 9_900_000
+
+
 @pytest.mark.parametrize("is_mined", [False, True])
 def test_the_peer_has_closed_before_we_come_back_with_a_backup(is_mined: bool) -> None:
     """bob's error says that the channel failed, and nothing of what alice has lost. She must learn that first, for her

@@ -9,6 +9,7 @@ from pyln_fast.config import (
     CLTV_CLAIM_BUFFER,
     HTLC_FAIL_BACK_BUFFER,
     LATENCY_GRACE_PERIOD_BLOCKS,
+    PEER_PATIENCE_MINUTES,
 )
 from pyln_fast.events import ChannelClosed, HTLCHandlingFailed, HTLCsTimedOut, PaymentFailed
 from pyln_fast.testing.scenario import Scenario
@@ -41,6 +42,7 @@ def test_an_offered_htlc_closes_the_channel_three_blocks_after_its_expiry(amount
     sim, payment, expiry = held_by_bob(amount)
     sim.node("bob").falls_behind()
     if not connected:
+        sim.time_passes(60 * PEER_PATIENCE_MINUTES)
         sim.cut("alice", "bob")
         sim.run()
     mine_to(sim, expiry + LATENCY_GRACE_PERIOD_BLOCKS - 1)
@@ -166,6 +168,7 @@ def test_a_forwarder_has_the_time_that_it_asks_for_between_its_two_deadlines() -
     sim.node("carol").holds_payments()
     payment = sim.node("alice").pays("carol", MORE)
     sim.run()
+    sim.time_passes(60 * PEER_PATIENCE_MINUTES)
     sim.node("carol").crash()
     (downstream,) = sim.channel("bob", "carol").htlcs("bob")
     (upstream,) = sim.channel("alice", "bob").htlcs("bob")

@@ -6,13 +6,12 @@ from __future__ import annotations
 import pytest
 
 from pyln_fast.channel.state import Closing
-from pyln_fast.config import LATENCY_GRACE_PERIOD_BLOCKS
+from pyln_fast.config import CLTV_CLAIM_BUFFER, LATENCY_GRACE_PERIOD_BLOCKS, PEER_PATIENCE_MINUTES
 from pyln_fast.events import ChannelClosed, HTLCsTimedOut, PaymentFailed
 from pyln_fast.node.state import MONITORS, DangerousState
 from pyln_fast.testing.scenario import Scenario
 from pyln_fast.testing.scenario_checkers import CLOSES
-from pyln_fast.wire.channel_msgs import ChannelReestablish, CommitmentSigned, FundingSigned, UpdateAddHtlc
-from pyln_fast.wire.setup_msgs import Error
+from pyln_fast.wire.channel_msgs import CommitmentSigned, FundingSigned, UpdateAddHtlc
 
 
 def test_a_channel_without_its_monitor_is_refused() -> None:
@@ -41,24 +40,49 @@ def test_a_channel_and_a_monitor_of_different_moments_are_refused(older: str) ->
 
 
 def test_the_blocks_that_were_missed_come_before_the_peers() -> None:
-    """A deadline that passed meanwhile is met before a peer is heard."""
+    """A deadline that passed meanwhile is met before a peer is heard: what bob has claimed, he fetches."""
     sim = Scenario("alice - bob", tolerates=CLOSES)
     sim.node("bob").holds_payments()
-    sim.node("alice").pays("bob", 50_000_000)
+    payment = sim.node("alice").pays("bob", 50_000_000)
     sim.run()
-    (htlc,) = sim.channel("alice", "bob").htlcs("alice")
+    (htlc,) = sim.channel("alice", "bob").htlcs("bob")
+    sim.hold("bob", "alice")
+    sim.node("bob").claims(payment)
+    sim.run()
     sim.node("alice").crash()
     sim.node("bob").crash()
-    sim.mine(htlc.cltv_expiry + LATENCY_GRACE_PERIOD_BLOCKS - sim.chain.height)
-    sim.node("bob").is_behind = True
-    sim.node("bob").restarts()
+    sim.mine(htlc.cltv_expiry - CLTV_CLAIM_BUFFER - sim.chain.height)
     talk = sim.listen("alice", "bob")
-    sim.node("alice").restarts()
+    sim.node("bob").restarts()
     sim.run()
-    assert [each.kind for each in sim.node("alice").broadcasts][:1] == ["UnilateralClose"]
-    assert [event.reason for event in sim.node("alice").told_of(ChannelClosed)] == [HTLCsTimedOut(htlc.payment_hash)]
-    assert talk.messages(ChannelReestablish)[1:] == []
-    assert talk.messages(Error)[0].data == b"HTLC 0 is past its deadline"
+    assert [each.kind for each in sim.node("bob").broadcasts][:1] == ["UnilateralClose"]
+    assert [event.reason for event in sim.node("bob").told_of(ChannelClosed)] == [HTLCsTimedOut(htlc.payment_hash)]
+    assert talk.lines == []
+
+
+@pytest.mark.parametrize("peer_is_there", [True, False])
+def test_an_expired_htlc_of_ours_waits_for_the_peer(peer_is_there: bool) -> None:
+    """It may prove that we have lost state. What it says, or ten minutes of silence, and the next block decide."""
+    sim = Scenario("alice - bob", tolerates=CLOSES)
+    alice, bob = sim.node("alice"), sim.node("bob")
+    bob.holds_payments()
+    alice.pays("bob", 50_000_000)
+    sim.run()
+    (htlc,) = sim.channel("alice", "bob").htlcs("alice")
+    alice.crash()
+    bob.crash()
+    sim.mine(htlc.cltv_expiry + LATENCY_GRACE_PERIOD_BLOCKS - sim.chain.height)
+    bob.is_behind = True
+    if peer_is_there:
+        bob.restarts()
+    alice.restarts()
+    sim.run()
+    sim.mine(0 if peer_is_there else 1)
+    assert alice.broadcasts == []
+    sim.time_passes(0 if peer_is_there else 60 * PEER_PATIENCE_MINUTES + 60)
+    sim.mine(1)
+    assert [each.kind for each in alice.broadcasts] == ["UnilateralClose"]
+    assert [event.reason for event in alice.told_of(ChannelClosed)] == [HTLCsTimedOut(htlc.payment_hash)]
 
 
 @pytest.mark.parametrize("write", ["before", "during", "after"])
