@@ -25,8 +25,8 @@ CLTV_CLAIM_BUFFER = Blocks(2 * MAX_BLOCKS_FOR_CONF)
 LATENCY_GRACE_PERIOD_BLOCKS = Blocks(3)
 """How late the peer may be (it or we may be a block or two behind) before an expired HTLC closes a channel."""
 PEER_PATIENCE_MINUTES = 10
-"""After a start, in which an expired HTLC that we offered waits for a peer that is not connected: it may prove that we
-have lost state, and then our commitment is revoked. A block or two more costs nothing beside that."""
+"""After a start, in which an HTLC past its deadline waits for a peer that is not connected: it may prove that we have
+lost state, and then our commitment is revoked. A block or two more costs nothing beside that."""
 ANTI_REORG_DELAY = Blocks(6)
 """Confirmations before an on-chain fact has consequences that cannot be taken back."""
 HTLC_FAIL_BACK_BUFFER = Blocks(CLTV_CLAIM_BUFFER + LATENCY_GRACE_PERIOD_BLOCKS)

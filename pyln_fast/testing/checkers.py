@@ -12,7 +12,6 @@ from pyln_fast.chain.channel_monitor import MonitorState
 from pyln_fast.channel.commitments import Commitments
 from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcKey, HtlcStage
 from pyln_fast.channel.state import ChannelData, Closing
-from pyln_fast.config import PEER_PATIENCE_MINUTES
 from pyln_fast.errors import LightningError
 from pyln_fast.events import ChannelClosed, PaymentClaimed, PaymentFailed, PaymentSent
 from pyln_fast.node.effects import BroadcastPackage, OfferEvent
@@ -274,7 +273,8 @@ class Checkers:
         held = MONITORS.decode(node.disk.tables[MONITORS.name][channel_id]).holder_commitment
         if before is None or not self.is_between_honest(before):
             return  # a peer that lies, or that has lost state itself, proves nothing
-        if node.node.core.minutes_up >= PEER_PATIENCE_MINUTES:
+        own = node.node.core.state.channels[channel_id]
+        if isinstance(own, Closing) and own.error is not None and own.error.endswith("is past its deadline"):
             return  # nor does one that was silent until an HTLC could wait no longer
         other = self._simulator.nodes[self._simulator.name_of(before.params.counterparty_node_id)]
         state = other.node.core.state.channels.get(channel_id)

@@ -69,6 +69,7 @@ class Workload:
         self._random = simulator.random
         self._paid = 0
         self.payments = 0
+        self._tried: dict[tuple[PaymentId, PaymentHash], None] = {}
         self._preimages: dict[PaymentHash, PaymentPreimage] = {}
         """Of payees who chose their payment hashes."""
         self._invoices: deque[tuple[SimNode, Invoice]] = deque(maxlen=REMEMBERED_INVOICES)
@@ -219,7 +220,12 @@ class Workload:
     def _send(self, payer: SimNode, invoice: Invoice, records: tuple[tuple[int, bytes], ...] = ()) -> None:
         self._paid += 1
         number = self._paid if self._random.random() < 0.95 else self._random.randint(1, self._paid)
-        payment_id = PaymentId(hashlib.sha256(f"payment {number}".encode()).digest())
+        payment_id = _payment_id(number)
+        if (payment_id, invoice.payment_hash) in self._tried:
+            # Its two ends could not be told apart.
+            self._paid += 1
+            payment_id = _payment_id(self._paid)
+        self._tried[payment_id, invoice.payment_hash] = None
         retry = Attempts(self._random.choice((0, 0, 1, 3)))
 
         def send(node: Node) -> None:
@@ -327,6 +333,10 @@ class Workload:
         node, preimage = self._random.choice(undecided)
         node.command(lambda it: it.payments.claim_funds(preimage))
         return f"{node.name} claims what it held"
+
+
+def _payment_id(number: int) -> PaymentId:
+    return PaymentId(hashlib.sha256(f"payment {number}".encode()).digest())
 
 
 def _name(offered: OfferEvent) -> str:

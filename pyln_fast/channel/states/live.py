@@ -21,7 +21,7 @@ from pyln_fast.channel.state import AnyState, ChannelData, Negotiating, Normal, 
 from pyln_fast.channel.states.common import fail, saved, stay, with_data
 from pyln_fast.channel.states.negotiating import begin_negotiation
 from pyln_fast.channel.transition import Context, Handlers, Transition
-from pyln_fast.config import CLTV_CLAIM_BUFFER, LATENCY_GRACE_PERIOD_BLOCKS
+from pyln_fast.config import CLTV_CLAIM_BUFFER, LATENCY_GRACE_PERIOD_BLOCKS, MAX_BLOCKS_FOR_CONF
 from pyln_fast.events import HTLCsTimedOut
 from pyln_fast.wire.channel_msgs import (
     CommitmentSigned,
@@ -157,7 +157,8 @@ def do_funding_unconfirmed(state: Live, command: FundingUnconfirmed, ctx: Contex
 def overdue_htlc(data: ChannelData, height: int, is_patient: bool = False) -> Htlc | None:
     """BOLT 2, cltv_expiry_delta Selection: past its deadline an HTLC must be settled on chain.
 
-    One that we offered may wait a little where the peer has not spoken yet (`is_patient`).
+    Where the peer has not spoken yet (`is_patient`) one that we offered may wait a little, and so may one that is
+    claimed, unless its last blocks have begun.
     """
     for htlc in data.commitments.htlcs.values():
         if htlc.offered:
@@ -165,7 +166,9 @@ def overdue_htlc(data: ChannelData, height: int, is_patient: bool = False) -> Ht
             if signed and not is_patient and htlc.cltv_expiry + LATENCY_GRACE_PERIOD_BLOCKS <= height:
                 return htlc
         elif isinstance(htlc.removal, Fulfilled) and htlc.cltv_expiry <= height + CLTV_CLAIM_BUFFER:
-            return htlc
+            is_urgent = height < htlc.cltv_expiry <= height + MAX_BLOCKS_FOR_CONF
+            if is_urgent or not is_patient:
+                return htlc
     return None
 
 

@@ -9,6 +9,7 @@ from pyln_fast.config import (
     CLTV_CLAIM_BUFFER,
     HTLC_FAIL_BACK_BUFFER,
     LATENCY_GRACE_PERIOD_BLOCKS,
+    MAX_BLOCKS_FOR_CONF,
     PEER_PATIENCE_MINUTES,
 )
 from pyln_fast.events import ChannelClosed, HTLCHandlingFailed, HTLCsTimedOut, PaymentFailed
@@ -30,7 +31,7 @@ def held_by_bob(amount: int = MORE) -> tuple[Scenario, Payment, int]:
     sim = Scenario("alice - bob", tolerates=CLOSES)
     sim.node("bob").holds_payments()
     payment = sim.node("alice").pays("bob", amount)
-    sim.run()
+    sim.time_passes(60 * PEER_PATIENCE_MINUTES)
     (htlc,) = sim.channel("alice", "bob").htlcs("alice")
     return sim, payment, htlc.cltv_expiry
 
@@ -42,7 +43,6 @@ def test_an_offered_htlc_closes_the_channel_three_blocks_after_its_expiry(amount
     sim, payment, expiry = held_by_bob(amount)
     sim.node("bob").falls_behind()
     if not connected:
-        sim.time_passes(60 * PEER_PATIENCE_MINUTES)
         sim.cut("alice", "bob")
         sim.run()
     mine_to(sim, expiry + LATENCY_GRACE_PERIOD_BLOCKS - 1)
@@ -103,12 +103,13 @@ def test_a_claimable_payment_is_failed_back_before_the_channel_must_close() -> N
 
 
 def test_the_deadlines_of_a_node_that_was_away_are_met_when_it_comes_back() -> None:
+    """In its last blocks a claim does not wait for the peer."""
     sim, payment, expiry = held_by_bob()
     sim.hold("bob", "alice")
     sim.node("bob").claims(payment)
     sim.run()
     sim.node("bob").crash(write="after")
-    mine_to(sim, expiry - CLTV_CLAIM_BUFFER + 1)
+    mine_to(sim, expiry - MAX_BLOCKS_FOR_CONF)
     assert sim.node("bob").broadcasts == []
     sim.node("bob").restarts()
     assert [each.kind for each in sim.node("bob").broadcasts] == ["UnilateralClose"]

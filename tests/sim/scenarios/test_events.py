@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyln_fast.config import HTLC_FAIL_BACK_BUFFER, IDEMPOTENCY_TIMEOUT_TICKS
+from pyln_fast.config import HTLC_FAIL_BACK_BUFFER, IDEMPOTENCY_TIMEOUT_TICKS, PEER_PATIENCE_MINUTES
 from pyln_fast.events import (
     HTLCHandlingFailed,
     PaymentClaimable,
@@ -248,6 +248,7 @@ def test_a_claim_by_a_node_behind_the_chain_is_its_own_risk_and_goes_on_chain_in
     """It has not seen the deadline pass; when it has, the preimage is known and the channel is closed to claim."""
     sim, payment, deadline = claimable(CLOSES)
     bob = sim.node("bob")
+    sim.time_passes(60 * PEER_PATIENCE_MINUTES)
     bob.falls_behind()
     sim.mine(deadline + 3 - sim.chain.height)
     sim.cut("alice", "bob")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pyln_fast.channel.state import Closing
-from pyln_fast.config import CLTV_CLAIM_BUFFER, LATENCY_GRACE_PERIOD_BLOCKS, PEER_PATIENCE_MINUTES
+from pyln_fast.config import CLTV_CLAIM_BUFFER, LATENCY_GRACE_PERIOD_BLOCKS, MAX_BLOCKS_FOR_CONF, PEER_PATIENCE_MINUTES
 from pyln_fast.events import ChannelClosed, HTLCsTimedOut, PaymentFailed
 from pyln_fast.node.state import MONITORS, DangerousState
 from pyln_fast.testing.scenario import Scenario
@@ -52,6 +52,11 @@ def test_the_blocks_that_were_missed_come_before_the_peers() -> None:
     sim.node("alice").crash()
     sim.node("bob").crash()
     sim.mine(htlc.cltv_expiry - CLTV_CLAIM_BUFFER - sim.chain.height)
+    sim.node("bob").restarts()
+    sim.mine(CLTV_CLAIM_BUFFER - MAX_BLOCKS_FOR_CONF - 1)
+    assert sim.node("bob").broadcasts == [], "there is time to hear the peer first"
+    sim.node("bob").crash()
+    sim.mine(1)
     talk = sim.listen("alice", "bob")
     sim.node("bob").restarts()
     sim.run()
