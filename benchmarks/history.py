@@ -27,7 +27,8 @@ from benchmarks.bench_two_nodes import cpu_seconds
 from benchmarks.payer import resident_bytes
 from benchmarks.prefill import Prefilled
 from pyln_fast.persist import directory as disk
-from pyln_fast.persist.check import check, describe
+from pyln_fast.persist.check import check
+from pyln_fast.persist.report import describe
 from tests.cli.processes import Chain, Daemon, start_chain
 
 PAYMENTS_A_RUN = int(os.environ.get("PYLN_BENCH_PAYMENTS", "3000"))
