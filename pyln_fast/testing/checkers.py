@@ -12,6 +12,7 @@ from pyln_fast.chain.channel_monitor import MonitorState
 from pyln_fast.channel.commitments import Commitments
 from pyln_fast.channel.htlc import ForwardedHtlc, Fulfilled, Htlc, HtlcKey, HtlcStage
 from pyln_fast.channel.state import ChannelData, Closing
+from pyln_fast.config import ANTI_REORG_DELAY
 from pyln_fast.errors import LightningError
 from pyln_fast.events import ChannelClosed, PaymentClaimed, PaymentFailed, PaymentSent
 from pyln_fast.node.effects import BroadcastPackage, OfferEvent
@@ -371,6 +372,8 @@ class Checkers:
             return  # blocks made fundings unconfirmed, or it lags behind those that confirm them: an opening is refused
         if "unknown channel in ClosingSigned" in text or "unknown channel in Shutdown" in text:
             return  # it lags behind the chain, which has the close
+        if "unknown channel in ChannelReestablish" in text and any(map(self._is_buried, self._known())):
+            return  # it lags, too, and the close is forgotten by its peer already
         if "unknown channel" in text or "failed by the peer's error" in text:
             orphans = (
                 each
@@ -381,6 +384,15 @@ class Checkers:
             if next(orphans, None) is not None:
                 return
         raise InvariantBroken("honest peers", f"{node.name} complains: {text}")
+
+    def _known(self) -> list[ChannelData]:
+        """Every channel between honest nodes that ever was."""
+        return [each for view in self.views.values() for each in view.durable.values() if self.is_between_honest(each)]
+
+    def _is_buried(self, data: ChannelData) -> bool:
+        chain = self._simulator.chain
+        spender = chain.spender(data.funding.outpoint)
+        return spender is not None and chain.confirmations(spender) >= ANTI_REORG_DELAY
 
     def _channel(self, node: SimNode, channel_id: ChannelId, state: object) -> None:
         data: ChannelData = state.data  # type: ignore[attr-defined]
