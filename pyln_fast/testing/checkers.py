@@ -366,13 +366,15 @@ class Checkers:
     def _warned(self, node: SimNode, text: str) -> None:
         if any(each.node_id.hex() in text for each in self._simulator.nodes.values() if not each.is_honest):
             return
-        if self.force_closed and ("failed by the peer's error" in text or "sent error: enough" in text):
+        shared = self._shared_with_peer(node, text)
+        closed = any(each.channel_id in self.force_closed for each in shared)
+        if closed and ("failed by the peer's error" in text or "sent error: enough" in text):
             return
         if "channels without a confirmed funding" in text:
             return  # blocks made fundings unconfirmed, or it lags behind those that confirm them: an opening is refused
         if "unknown channel in ClosingSigned" in text or "unknown channel in Shutdown" in text:
             return  # it lags behind the chain, which has the close
-        if "unknown channel in ChannelReestablish" in text and any(map(self._is_buried, self._known())):
+        if "unknown channel in ChannelReestablish" in text and any(map(self._is_buried, shared)):
             return  # it lags, too, and the close is forgotten by its peer already
         if "unknown channel" in text or "failed by the peer's error" in text:
             orphans = (
@@ -385,9 +387,10 @@ class Checkers:
                 return
         raise InvariantBroken("honest peers", f"{node.name} complains: {text}")
 
-    def _known(self) -> list[ChannelData]:
-        """Every channel between honest nodes that ever was."""
-        return [each for view in self.views.values() for each in view.durable.values() if self.is_between_honest(each)]
+    def _shared_with_peer(self, node: SimNode, text: str) -> list[ChannelData]:
+        """Every channel that the node ever had with whom the text names."""
+        mine = self.views[node.name].durable.values()
+        return [each for each in mine if each.params.counterparty_node_id.hex() in text]
 
     def _is_buried(self, data: ChannelData) -> bool:
         chain = self._simulator.chain

@@ -50,6 +50,18 @@ def connected(world: World) -> tuple[Host, Host]:
     return alice, bob
 
 
+def give_up_openings(world: World, count: int) -> None:
+    """Alice dies in each before she knows of bob's signature."""
+    alice, bob = world.hosts["alice"], world.hosts["bob"]
+    for number in range(1, count + 1):
+        alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
+        while len(bob.node.core.state.channels) < number:
+            assert world.step()
+        alice.crash()
+        alice.restart()
+        world.connect(alice, bob)
+
+
 def spy(host: Host) -> list[object]:
     """Every message that the host's node sends from now on."""
     sent: list[object] = []
@@ -80,13 +92,7 @@ def test_a_peer_may_have_four_channels_without_a_funding(world: World) -> None:
 def test_an_opener_that_dies_in_every_opening_is_not_locked_out(world: World) -> None:
     """What it has given up counts for itself, and is kept: its funding may yet come."""
     alice, bob = connected(world)
-    for number in range(1, 7):
-        alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
-        while len(bob.node.core.state.channels) < number:
-            assert world.step()
-        alice.crash()
-        alice.restart()
-        world.connect(alice, bob)
+    give_up_openings(world, 6)
     assert [type(state) for state in bob.node.core.state.channels.values()] == 6 * [Closing]
     reasons = [closed.reason for closed in bob.of(ChannelClosed)]
     assert reasons == [CounterpartyForceClosed("unknown channel in ChannelReestablish")] * 6
@@ -99,13 +105,7 @@ def test_an_opener_that_dies_in_every_opening_is_not_locked_out(world: World) ->
 def test_openings_that_were_given_up_have_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel_manager, "MAX_GIVEN_UP_CHANS_PER_PEER", 2)
     alice, bob = connected(world)
-    for number in (1, 2):
-        alice.command(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
-        while len(bob.node.core.state.channels) < number:
-            assert world.step()
-        alice.crash()
-        alice.restart()
-        world.connect(alice, bob)
+    give_up_openings(world, 2)
     alice.call(lambda node: node.open_channel(bob.node.core.node_id, Sat(1_000_000)))
     (closed,) = alice.of(ChannelClosed)
     assert isinstance(closed.reason, CounterpartyForceClosed)
